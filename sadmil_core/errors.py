@@ -1,0 +1,57 @@
+"""Errors that a user can do something about.
+
+Every message names the thing (file, value), what is wrong with it and what to do. Programmer
+faults stay ``ValueError`` and friends, so that they are not dressed up as user errors.
+"""
+
+from __future__ import annotations
+
+
+class SadmilError(Exception):
+    """A failure the user can act on.
+
+    Attributes:
+        remedy: What to do about it, one sentence; may be empty where the message says it all.
+        detail: Technical text for a bug report (a traceback, a cause); may be empty.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.detail = detail
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} {self.remedy}" if self.remedy else message
+
+
+class InputError(SadmilError):
+    """The given path holds nothing that can be read as CT."""
+
+
+class DecodeError(SadmilError):
+    """The pixel data of a file, or of a whole series, could not be decoded."""
+
+
+class UnscorableError(SadmilError):
+    """A stack that the model must not be asked about (for example a single slice)."""
+
+
+class CheckpointError(SadmilError):
+    """A file that is not a checkpoint of this program, or is a damaged one."""
+
+
+class CheckpointVersionError(CheckpointError):
+    """A checkpoint written in a newer format than this program reads."""
+
+
+class WeightsError(SadmilError):
+    """Published weights could not be read, fetched or converted."""
+
+
+class DeviceError(SadmilError):
+    """The requested device is not on this machine or cannot do what was asked."""
+
+
+class WriteError(SadmilError):
+    """A file could not be written; nothing of it is left behind."""

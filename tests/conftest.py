@@ -1,0 +1,19 @@
+"""What every test of the core and of the viewer shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keeps the user's own models, cache and logs out of the tests, and the tests out of them."""
+    folder = tmp_path_factory.mktemp("user")
+    monkeypatch.setenv("SADMIL_DATA_DIR", str(folder / "data"))
+    monkeypatch.setenv("SADMIL_CACHE_DIR", str(folder / "cache"))
+    return folder
