@@ -1,0 +1,112 @@
+"""The codes under which the reader reports what it met: warnings and skipped files.
+
+A code is stable and machine-readable (reports carry codes); its message is for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class WarningCode(StrEnum):
+    """A departure the reader dealt with, and that the user must be able to see."""
+
+    NO_POSITIONS = "NO_POSITIONS"
+    NO_ORIENTATION = "NO_ORIENTATION"
+    NOT_AXIAL = "NOT_AXIAL"
+    TILTED = "TILTED"
+    UNEVEN_SPACING = "UNEVEN_SPACING"
+    MISSING_SLICES = "MISSING_SLICES"
+    DUPLICATES_DROPPED = "DUPLICATES_DROPPED"
+    SERIES_SPLIT = "SERIES_SPLIT"
+    INVALID_UID = "INVALID_UID"
+    REPEATED_UIDS = "REPEATED_UIDS"
+    NO_RESCALE = "NO_RESCALE"
+    NO_PIXEL_SPACING = "NO_PIXEL_SPACING"
+    RSNA_12BIT_QUIRK = "RSNA_12BIT_QUIRK"
+    FILES_SKIPPED = "FILES_SKIPPED"
+    SLICES_UNDECODABLE = "SLICES_UNDECODABLE"
+    PHANTOM = "PHANTOM"
+    # Raised by prediction, not by reading.
+    TOO_FEW_SLICES = "TOO_FEW_SLICES"
+    READ_FAILED = "READ_FAILED"
+    NOT_SCORED = "NOT_SCORED"
+    MODEL_FOR_PHANTOMS = "MODEL_FOR_PHANTOMS"
+    DEVICE_FALLBACK = "DEVICE_FALLBACK"
+
+    @property
+    def is_caution(self) -> bool:
+        """Whether order, Hounsfield units, distances or completeness may be in doubt.
+
+        The others are worth knowing, but a sign on every series would soon be overlooked.
+        """
+        return self not in _WORTH_KNOWING
+
+
+_WORTH_KNOWING = frozenset({WarningCode.TILTED, WarningCode.INVALID_UID, WarningCode.PHANTOM})
+
+
+@dataclass(frozen=True, slots=True)
+class CodedWarning:
+    """One warning about a stack.
+
+    Attributes:
+        code: What kind of departure.
+        message: A sentence for people, with the values that matter.
+    """
+
+    code: WarningCode
+    message: str
+
+
+class SkipReason(StrEnum):
+    """Why a file is not part of any stack."""
+
+    NOT_DICOM = "NOT_DICOM"
+    NOT_AN_IMAGE = "NOT_AN_IMAGE"
+    NOT_CT = "NOT_CT"
+    LOCALIZER = "LOCALIZER"
+    NOT_GRAYSCALE = "NOT_GRAYSCALE"
+    MULTI_FRAME = "MULTI_FRAME"
+    INCOMPLETE_HEADER = "INCOMPLETE_HEADER"
+    DAMAGED = "DAMAGED"
+    TRUNCATED = "TRUNCATED"
+    UNREADABLE = "UNREADABLE"
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether CT data may have been lost, rather than something else rightly passed over."""
+        return self not in _HARMLESS
+
+
+_HARMLESS = frozenset(
+    {
+        SkipReason.NOT_DICOM,
+        SkipReason.NOT_AN_IMAGE,
+        SkipReason.NOT_CT,
+        SkipReason.LOCALIZER,
+        SkipReason.NOT_GRAYSCALE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that was passed over.
+
+    Attributes:
+        path: The file.
+        reason: Why, as a code.
+        message: Why, for people.
+        series_instance_uid: The series it says it belongs to, where its header could be read.
+    """
+
+    path: Path
+    reason: SkipReason
+    message: str
+    series_instance_uid: str = ""

@@ -1,0 +1,163 @@
+"""A folder to its stacks: headers only, each file once, nothing dropped in silence."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sadmil_core.dicom.codes import SkippedFile, SkipReason
+from sadmil_core.dicom.decode import pixel_digest
+from sadmil_core.dicom.header import SliceHeader, read_header
+from sadmil_core.dicom.stacks import StackEntry, build_stacks
+from sadmil_core.errors import InputError
+from sadmil_core.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesIndex:
+    """What a file or folder holds.
+
+    Attributes:
+        root: The path that was indexed.
+        entries: Its CT stacks, by study, series and stack index.
+        skipped: Every other file, with the reason.
+        headers: All CT slices met, duplicates too, before they were grouped.
+    """
+
+    root: Path
+    entries: tuple[StackEntry, ...]
+    skipped: tuple[SkippedFile, ...]
+    headers: tuple[SliceHeader, ...] = ()
+
+    @property
+    def failures(self) -> tuple[SkippedFile, ...]:
+        """The skipped files that may have held CT data."""
+        return tuple(file for file in self.skipped if file.reason.is_failure)
+
+
+def index_folder(
+    path: Path | str,
+    progress: Progress = no_progress,
+    *,
+    on_first: Callable[[SliceHeader], None] | None = None,
+) -> SeriesIndex:
+    """Reads the headers of all files below a folder, or of one file.
+
+    Args:
+        path: A file, or a folder that may hold several studies in subfolders.
+        progress: Called with the number of headers read.
+        on_first: Called once with the first CT slice met, before the rest is read. The middle
+            of the sorted files is read first, so that a viewer can show something at once;
+            its place in the stack is not yet known.
+
+    Returns:
+        The index; it may have no entries (see :func:`require_entries`).
+
+    Raises:
+        InputError: There is no such path, or the folder cannot be listed.
+        Cancelled: From ``progress``.
+    """
+    root = Path(path)
+    files, skipped = _list_files(root, progress)
+    order = _middle_first(files)
+    headers: list[SliceHeader] = []
+    for done, file in enumerate(order):
+        progress(done, len(order), "reading headers")
+        found = read_header(file)
+        if isinstance(found, SkippedFile):
+            skipped.append(found)
+            continue
+        if not headers and on_first is not None:
+            on_first(found)
+        headers.append(found)
+    progress(len(order), len(order), "reading headers")
+    return _grouped(root, headers, skipped)
+
+
+def merge_indexes(indexes: Sequence[SeriesIndex]) -> SeriesIndex:
+    """One index of several paths: a series spread over them is one, a file met twice counts once.
+
+    Args:
+        indexes: At least one.
+
+    Returns:
+        The index, with the root of the first.
+    """
+    headers = {h.path.resolve(): h for index in indexes for h in index.headers}
+    skipped = {file.path.resolve(): file for index in indexes for file in index.skipped}
+    return _grouped(indexes[0].root, headers.values(), skipped.values())
+
+
+def _grouped(
+    root: Path, headers: Iterable[SliceHeader], skipped: Iterable[SkippedFile]
+) -> SeriesIndex:
+    ordered = tuple(sorted(skipped, key=lambda file: file.path))
+    found = tuple(sorted(headers, key=lambda header: header.path))
+    entries = build_stacks(found, ordered, pixel_digest=pixel_digest)
+    return SeriesIndex(root=root, entries=entries, skipped=ordered, headers=found)
+
+
+def require_entries(index: SeriesIndex) -> SeriesIndex:
+    """Returns the index, or says why there is nothing to read in it.
+
+    Raises:
+        InputError: The index has no entries.
+    """
+    if index.entries:
+        return index
+    if not index.skipped:
+        raise InputError(
+            f"{index.root} is an empty folder.", remedy="Choose the folder of a CT series."
+        )
+    counts: dict[str, int] = {}
+    for file in index.skipped:
+        counts[file.message] = counts.get(file.message, 0) + 1
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    reasons = "; ".join(f"{count} x {message}" for message, count in common[:4])
+    first = index.skipped[0].path.name
+    raise InputError(
+        f"{index.root} holds no readable CT slice: {len(index.skipped)} file(s) passed over "
+        f"({reasons}; the first is {first}).",
+        remedy="Choose the folder of a CT series in DICOM format.",
+    )
+
+
+def _list_files(root: Path, progress: Progress) -> tuple[list[Path], list[SkippedFile]]:
+    """All files below ``root``, sorted, and the folders that could not be listed."""
+    if root.is_file():
+        return [root], []
+    if not root.exists():
+        raise InputError(f"{root} does not exist.", remedy="Check the path.")
+    refused: list[SkippedFile] = []
+
+    def note(error: OSError) -> None:
+        if error.filename is None or Path(error.filename) == root:
+            raise InputError(
+                f"{root} cannot be listed: {error.strerror or error}.",
+                remedy="Check that you may read the folder.",
+            ) from error
+        refused.append(
+            SkippedFile(
+                Path(error.filename),
+                SkipReason.UNREADABLE,
+                f"folder cannot be listed: {error.strerror or error}",
+            )
+        )
+
+    files: list[Path] = []
+    # os.walk does not follow links to folders, so a loop of links cannot trap it.
+    for folder, subfolders, names in os.walk(root, onerror=note):
+        progress(0, 0, "listing files")
+        subfolders.sort()
+        files += [Path(folder, name) for name in names]
+    return sorted(files), refused
+
+
+def _middle_first(files: list[Path]) -> list[Path]:
+    middle = len(files) // 2
+    return files[middle : middle + 1] + files[:middle] + files[middle + 1 :]

@@ -1,0 +1,291 @@
+"""Stored values to Hounsfield units: encodings, rescale, padding, the RSNA defect."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from sadmil_core.dicom import SliceHeader, WarningCode, index_folder, read_header
+from sadmil_core.dicom.decode import decode_hu, read_stored
+from sadmil_core.errors import DecodeError
+from tests.synthetic import (
+    SYNTAXES,
+    delete,
+    encoded_hu,
+    load,
+    only_entry,
+    set_to,
+    spoil,
+    truncate,
+    write_series,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+HU_32 = encoded_hu(3, 32, 32)
+
+
+def _header(path: Path) -> SliceHeader:
+    header = read_header(path)
+    assert isinstance(header, SliceHeader), header
+    return header
+
+
+def _decoded(folder: Path, **options: Any) -> NDArray[Any]:
+    (path,) = write_series(folder, **options)
+    return decode_hu(_header(path))
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"signed": True},
+        {"signed": True, "intercept": -1024},
+        {"signed": False, "bits_stored": 12, "intercept": -1024},
+        {"signed": False, "intercept": -1024},
+        {"signed": True, "bits_stored": 13},
+    ],
+    ids=str,
+)
+def test_every_encoding_gives_the_same_hounsfield_units(
+    tmp_path: Path, syntax: str, stored: dict[str, Any]
+) -> None:
+    hu = np.clip(HU_32, -1000, 1071)
+    write_series(tmp_path, hu=hu, syntax=syntax, **stored)
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, hu)
+    assert volume.hu.dtype == np.int16
+    assert volume.entry.warnings == ()
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "jpeg 2000", "rle"])
+def test_negative_stored_values_of_few_bits_keep_their_sign(tmp_path: Path, syntax: str) -> None:
+    hu = np.linspace(-2048, 2047, 1024).round().astype(np.int16).reshape(1, 32, 32)
+    decoded = _decoded(tmp_path, hu=hu, bits_stored=12, syntax=syntax)
+    np.testing.assert_array_equal(decoded, hu[0])
+
+
+def test_overlay_bits_above_the_stored_ones_are_ignored(tmp_path: Path) -> None:
+    def with_overlay(dataset: Dataset, z: int) -> None:
+        words = np.frombuffer(dataset.PixelData, np.uint16) | 0xA000
+        dataset.PixelData = words.tobytes()
+
+    options = {"signed": False, "bits_stored": 12, "intercept": -1024}
+    decoded = _decoded(tmp_path, slices=1, change=with_overlay, **options)
+    np.testing.assert_array_equal(decoded, encoded_hu(1)[0])
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [(0.5, -1024.0), (1.0, -1000.5), (0.25, 0.25)], ids=str
+)
+def test_a_fractional_rescale_is_not_rounded_to_whole_units(
+    tmp_path: Path, slope: float, intercept: float
+) -> None:
+    hu = intercept + slope * np.arange(96).reshape(2, 6, 8)
+    write_series(tmp_path, hu=hu, slope=slope, intercept=intercept)
+    volume = load(tmp_path)
+    assert volume.hu.dtype == np.float32
+    np.testing.assert_array_equal(volume.hu, hu.astype(np.float32))
+
+
+def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
+    intercepts = [-1024.0, -1000.0, -1024.5]
+    write_series(tmp_path, slices=3, change=set_to(RescaleIntercept=lambda z: intercepts[z]))
+    hu = load(tmp_path).hu
+    for z in range(3):
+        np.testing.assert_array_equal(hu[z], encoded_hu(3)[z] + np.float32(intercepts[z]))
+
+
+def test_a_slope_of_two_and_a_slope_below_zero(tmp_path: Path) -> None:
+    hu = (2 * np.arange(48) - 1024).reshape(1, 6, 8)
+    np.testing.assert_array_equal(_decoded(tmp_path / "a", hu=hu, slope=2, intercept=-1024), hu[0])
+    np.testing.assert_array_equal(_decoded(tmp_path / "b", hu=hu, slope=-1), hu[0])
+
+
+def test_values_beyond_int16_are_clipped_not_wrapped(tmp_path: Path) -> None:
+    hu = np.full((1, 6, 8), 65535 - 1024)
+    hu[0, 0, 0] = -1024
+    decoded = _decoded(tmp_path, hu=hu, signed=False, intercept=-1024)
+    assert (decoded[0, 0], decoded[0, 1]) == (-1024, 32767)
+    low = _decoded(
+        tmp_path / "b", hu=np.full((1, 6, 8), -32768 - 1024), intercept=-1024, uid_start=2
+    )
+    assert set(low.flat) == {-32768}
+
+
+@pytest.mark.parametrize("value", ["1e30", "-1e300", "1e308", "9999999999"])
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_an_absurd_rescale_saturates_and_stops_nothing(
+    tmp_path: Path, keyword: str, value: str
+) -> None:
+    write_series(tmp_path, slices=2, change=set_to(**{keyword: value}))
+    assert set(load(tmp_path).hu.flat) <= {-32768, 0, 32767}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        delete("RescaleSlope", "RescaleIntercept"),
+        delete("RescaleIntercept"),
+        set_to(RescaleSlope="0"),
+        set_to(RescaleSlope=""),
+    ],
+)
+def test_a_missing_rescale_leaves_stored_values_and_is_said(tmp_path: Path, change: Any) -> None:
+    write_series(tmp_path, change=change)
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
+    assert volume.entry.warning_codes == (WarningCode.NO_RESCALE,)
+
+
+def test_the_rsna_defect_is_mended_and_said(tmp_path: Path) -> None:
+    hu = np.linspace(-1000, 3095, 96).round().astype(np.int16).reshape(2, 6, 8)
+    write_series(tmp_path, hu=hu, rsna_quirk=True)
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, hu)
+    assert volume.entry.warning_codes == (WarningCode.RSNA_12BIT_QUIRK,)
+    unmended = load(tmp_path, mend_quirk=False)
+    np.testing.assert_array_equal(unmended.hu, hu % 4096)
+    assert unmended.entry.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "fires"),
+    [
+        ({"signed": False, "bits_stored": 12, "intercept": -1024}, False),
+        ({"signed": False, "bits_stored": 12, "intercept": -100}, False),
+        ({"signed": True, "bits_stored": 12, "intercept": 0}, False),
+        ({"signed": False, "bits_stored": 16, "intercept": 0}, False),
+        ({"signed": False, "bits_stored": 12, "intercept": -99}, True),
+    ],
+    ids=str,
+)
+def test_the_mending_fires_on_its_signature_alone(
+    tmp_path: Path, options: dict[str, Any], fires: bool
+) -> None:
+    hu = np.full((2, 6, 8), 40)
+    write_series(tmp_path, hu=hu, **options)
+    codes = load(tmp_path).entry.warning_codes
+    assert (WarningCode.RSNA_12BIT_QUIRK in codes) == fires
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "big endian", "rle"])
+def test_padding_is_found_in_stored_values_and_becomes_air(tmp_path: Path, syntax: str) -> None:
+    hu = encoded_hu(1, 32, 32)
+    hu[0, :2] = -3024  # stored as -2000
+    decoded = _decoded(tmp_path, hu=hu, intercept=-1024, padding=-2000, syntax=syntax)
+    assert set(decoded[:2].flat) == {-1000}
+    np.testing.assert_array_equal(decoded[2:], hu[0, 2:])
+
+
+@pytest.mark.parametrize("limits", [(-2000, -1990), (-1990, -2000)])
+def test_a_padding_range_is_taken_whole_whichever_end_comes_first(
+    tmp_path: Path, limits: tuple[int, int]
+) -> None:
+    hu = np.array([[-2001, -2000, -1995, -1990, -1989, 0]], np.int16)[None]
+
+    def with_limit(dataset: Dataset, z: int) -> None:
+        dataset.add_new("PixelPaddingRangeLimit", "SS", limits[1])
+
+    decoded = _decoded(tmp_path, hu=hu, padding=limits[0], change=with_limit)
+    assert decoded.tolist() == [[-2001, -1000, -1000, -1000, -1989, 0]]
+
+
+def test_unsigned_padding_above_the_signed_range(tmp_path: Path) -> None:
+    hu = np.array([[63536 - 1024, -1024, 40, 80]])[None]
+    decoded = _decoded(tmp_path, hu=hu, signed=False, intercept=-1024, padding=63536)
+    assert decoded.tolist() == [[-1000, -1024, 40, 80]]
+
+
+def test_padding_that_needs_more_bits_than_are_stored_is_still_padding(tmp_path: Path) -> None:
+    """Some scanners pad 12-bit images with 63536: cut to 12 bits that would be dense bone."""
+
+    def pad_corner(dataset: Dataset, z: int) -> None:
+        words = np.frombuffer(dataset.PixelData, np.uint16).copy()
+        words[:3] = 63536
+        dataset.PixelData = words.tobytes()
+
+    decoded = _decoded(
+        tmp_path,
+        hu=np.full((1, 6, 8), 40),
+        signed=False,
+        bits_stored=12,
+        intercept=-1024,
+        padding=63536,
+        change=pad_corner,
+    )
+    assert decoded[0].tolist() == [-1000] * 3 + [40] * 5
+
+
+def test_padding_and_the_rsna_defect_together(tmp_path: Path) -> None:
+    hu = np.full((1, 6, 8), 40)
+    hu[0, 0, 0] = 4095 - 4096  # stored as 4095
+    decoded = _decoded(tmp_path, hu=hu, rsna_quirk=True, padding=4095)
+    assert decoded[0, :2].tolist() == [-1000, 40]
+
+
+def test_monochrome1_is_a_matter_of_display_not_of_hounsfield_units(tmp_path: Path) -> None:
+    write_series(tmp_path, change=set_to(PhotometricInterpretation="MONOCHROME1"))
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
+    assert all(header.inverted for header in volume.entry.slices)
+
+
+def test_eight_bit_pixels_are_read(tmp_path: Path) -> None:
+    def to_8_bits(dataset: Dataset, z: int) -> None:
+        values = np.frombuffer(dataset.PixelData, np.uint16)
+        dataset.BitsAllocated = dataset.BitsStored = 8
+        dataset.HighBit = 7
+        dataset.PixelData = values.astype(np.uint8).tobytes()
+
+    hu = np.arange(48).reshape(1, 6, 8) - 24
+    decoded = _decoded(tmp_path, hu=hu, signed=False, intercept=-24, change=to_8_bits)
+    np.testing.assert_array_equal(decoded, hu[0])
+
+
+def test_an_odd_number_of_rows_and_columns(tmp_path: Path) -> None:
+    hu = encoded_hu(1, 7, 5)
+    np.testing.assert_array_equal(_decoded(tmp_path, hu=hu), hu[0])
+
+
+def test_a_file_that_changed_after_indexing_is_refused(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, slices=1)
+    header = _header(path)
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
+    with pytest.raises(DecodeError, match=r"has changed.*Open the folder again"):
+        decode_hu(header)
+
+
+def test_a_file_that_vanished_after_indexing_is_a_decode_error(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, slices=1)
+    header = _header(path)
+    path.unlink()
+    with pytest.raises(DecodeError, match=path.name):
+        decode_hu(header)
+
+
+@pytest.mark.parametrize("syntax", ["jpeg 2000", "rle"])
+def test_compressed_pixels_with_garbage_inside_are_a_decode_error(
+    tmp_path: Path, syntax: str
+) -> None:
+    (path,) = write_series(tmp_path, slices=1, rows=32, columns=32, syntax=syntax)
+    spoil(path)
+    with pytest.raises(DecodeError, match="could not be decoded"):
+        read_stored(_header(path))
+
+
+def test_a_cut_deflated_file_never_gives_pixels(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, rows=32, columns=32, syntax="deflated")
+    truncate(paths[0], 200)
+    index = index_folder(tmp_path)
+    assert [file.path for file in index.failures] == paths[:1]
+    assert only_entry(index).shape[0] == 5
