@@ -1,0 +1,105 @@
+"""Finding checkpoints: those shipped with the program and those in the user's model folder."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sadmil_core.checkpoint import SUFFIX, CheckpointHeader, read_header
+from sadmil_core.errors import CheckpointError, WriteError
+from sadmil_core.paths import resource_path, user_models_dir
+
+DEFAULT_MODEL = "demo"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledModel:
+    """A checkpoint that can be chosen by name.
+
+    Attributes:
+        name: What to choose it by.
+        path: Its file.
+        shipped: Whether it came with the program.
+        header: Its header, or None where the file is unusable.
+        problem: Why it is unusable; empty otherwise.
+    """
+
+    name: str
+    path: Path
+    shipped: bool
+    header: CheckpointHeader | None
+    problem: str = ""
+
+
+def installed_models() -> tuple[InstalledModel, ...]:
+    """All models by name, shipped ones first; unusable files are listed with their problem."""
+    found: list[InstalledModel] = []
+    for folder, shipped in ((_shipped_dir(), True), (user_models_dir(), False)):
+        for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
+            try:
+                header, problem = read_header(path), ""
+            except CheckpointError as error:
+                header, problem = None, str(error)
+            found.append(
+                InstalledModel(
+                    name=path.name.removesuffix(SUFFIX),
+                    path=path,
+                    shipped=shipped,
+                    header=header,
+                    problem=problem,
+                )
+            )
+    return tuple(found)
+
+
+def resolve_model(name_or_file: str = DEFAULT_MODEL) -> Path:
+    """The checkpoint a user means.
+
+    A path to a file wins; then the user's model folder; then the shipped models.
+
+    Raises:
+        CheckpointError: There is no such file or model; the message lists those there are.
+    """
+    as_path = Path(name_or_file)
+    if as_path.is_file():
+        return as_path
+    looks_like_name = _NAME.fullmatch(name_or_file) and not name_or_file.endswith(SUFFIX)
+    if looks_like_name:
+        for folder in (user_models_dir(), _shipped_dir()):
+            candidate = folder / f"{name_or_file}{SUFFIX}"
+            if candidate.is_file():
+                return candidate
+    names = ", ".join(sorted({model.name for model in installed_models()})) or "none"
+    raise CheckpointError(
+        f"There is no model or file {name_or_file!r}; installed models: {names}.",
+        remedy="`sadmil weights fetch published` downloads the authors' weights.",
+    )
+
+
+def model_path_for(name: str) -> Path:
+    """Where a model of this name is to be written; makes the folder.
+
+    Raises:
+        CheckpointError: The name is not one a file can carry everywhere.
+        WriteError: The folder cannot be made.
+    """
+    if not _NAME.fullmatch(name) or name.endswith(SUFFIX):
+        raise CheckpointError(
+            f"{name!r} cannot be a model's name.",
+            remedy="Use up to 64 letters, digits, dots, hyphens and underscores.",
+        )
+    folder = user_models_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"{folder} could not be made: {error.strerror or error}.",
+            remedy="Set SADMIL_DATA_DIR to a folder you may write to.",
+        ) from error
+    return folder / f"{name}{SUFFIX}"
+
+
+def _shipped_dir() -> Path:
+    return resource_path("models")
