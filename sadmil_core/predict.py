@@ -1,0 +1,259 @@
+"""Reading a scan: CTVolume to ScanResult."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sadmil_core.devices import (
+    DeviceChoice,
+    Precision,
+    check_precision,
+    choose_device,
+    is_out_of_memory,
+)
+from sadmil_core.dicom import CodedWarning, WarningCode
+from sadmil_core.errors import DeviceError, UnscorableError
+from sadmil_core.preprocess import make_bag
+from sadmil_core.progress import Progress, no_progress
+from sadmil_core.result import MIN_SLICES, Execution, ScanResult, sigmoid
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from sadmil_core.dicom import CTVolume, StackEntry
+    from sadmil_core.model.sadmil import PooledBag
+    from sadmil_core.model.trained import TrainedModel
+    from sadmil_core.preprocess import Bag
+
+_DEFAULT_CHUNK = {"cpu": 1, "cuda": 16, "mps": 8}
+_PHASE = "reading with the model"
+
+
+def require_scorable(entry: StackEntry) -> None:
+    """Checks that a stack can be asked about at all.
+
+    Raises:
+        UnscorableError: It has fewer than ``MIN_SLICES`` slices.
+    """
+    count = len(entry.slices)
+    if count < MIN_SLICES:
+        raise UnscorableError(
+            f"The series has {count} slice: attention weighs slices against each other, so at "
+            f"least {MIN_SLICES} are needed.",
+            remedy="Open the whole series.",
+        )
+
+
+class Predictor:
+    """Reads volumes with one model on one device.
+
+    Slices are encoded a few at a time, channels last, and pooled on the CPU. A full device
+    memory halves the number of slices encoded at once, and at last moves the model to the
+    CPU; either is said in the result's warnings.
+
+    Args:
+        model: From a checkpoint; not changed.
+        device: ``auto`` takes CUDA, then MPS, then the CPU.
+        precision: ``bf16`` runs the encoder in bfloat16; pooling and head stay in fp32.
+        chunk: Slices encoded at once; None for what suits the device.
+
+    Raises:
+        DeviceError: The device is not there, or lacks the precision.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        *,
+        device: DeviceChoice = "auto",
+        precision: Precision = "fp32",
+        chunk: int | None = None,
+    ) -> None:
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk must be positive, not {chunk}")
+        self.model = model
+        self._precision = precision
+        self._dtype = torch.float32
+        self._chunk = chunk or 1
+        self._move_to(choose_device(device))
+        self._chunk = chunk or _DEFAULT_CHUNK[self._device.type]
+
+    def _move_to(self, device: torch.device) -> None:
+        self._dtype = check_precision(self._precision, device)
+        self._device = device
+        self._encoder = copy.deepcopy(self.model.module.encoder).eval().to(device)
+        self._encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._h_pad: torch.Tensor | None = None
+
+    @property
+    def device(self) -> str:
+        """The device the next slice would be encoded on."""
+        return str(self._device)
+
+    def run(self, volume: CTVolume, progress: Progress = no_progress) -> ScanResult:
+        """Reads one volume.
+
+        Args:
+            volume: Hounsfield units, foot to head.
+            progress: Called after each chunk of slices; may raise Cancelled.
+
+        Returns:
+            The result, of NumPy arrays.
+
+        Raises:
+            UnscorableError: The volume has too few slices, or the model's answer is no number.
+            DeviceError: Memory does not suffice for a single slice, even on the CPU.
+            Cancelled: From ``progress``.
+        """
+        require_scorable(volume.entry)
+        warnings: list[CodedWarning] = []
+        if self.model.header.provenance.phantoms_only and not volume.entry.is_phantom:
+            warnings.append(
+                CodedWarning(
+                    WarningCode.MODEL_FOR_PHANTOMS,
+                    f"the model {self.model.header.name!r} was trained on synthetic heads only: "
+                    "its numbers mean nothing on a patient's scan",
+                )
+            )
+        bag = make_bag(volume, self.model.header.preprocess)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            h_SD = self._encode(bag, progress, warnings)
+            encoded = time.perf_counter()
+            pooled = self.model.module.pool(h_SD, self._pad_features(len(bag), warnings))
+        seconds = {"encode": encoded - start, "pool": time.perf_counter() - encoded}
+        return self._result(volume, pooled, seconds, tuple(warnings))
+
+    def _encode(self, bag: Bag, progress: Progress, warnings: list[CodedWarning]) -> torch.Tensor:
+        """Encodes a bag in order, falling back where memory is short; (S, D) fp32 on the CPU."""
+        parts: list[torch.Tensor] = []
+        done, total = 0, len(bag)
+        progress(0, total, _PHASE)
+        while done < total:
+            x = bag.instances(done, done + self._chunk)
+            h_ND = self._try_chunk(x, warnings)
+            if h_ND is None:
+                continue  # with smaller chunks, or on the CPU
+            parts.append(h_ND)
+            done += len(x)
+            progress(done, total, _PHASE)
+        return torch.cat(parts)
+
+    def _try_chunk(
+        self, x: NDArray[np.float32], warnings: list[CodedWarning]
+    ) -> torch.Tensor | None:
+        """Encodes a chunk; None where memory was short and room has been made."""
+        try:
+            return self._encode_chunk(x)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self._make_room(warnings, error)
+            return None
+
+    def _encode_chunk(self, x: NDArray[np.float32]) -> torch.Tensor:
+        x_NCHW = torch.from_numpy(x).to(self._device, memory_format=torch.channels_last)
+        with self._autocast():
+            h_ND: torch.Tensor = self._encoder(x_NCHW)
+        return h_ND.float().cpu()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=self._dtype)
+
+    def _make_room(self, warnings: list[CodedWarning], error: RuntimeError) -> None:
+        """Takes less of the device's memory.
+
+        Raises:
+            DeviceError: Nothing is left to try.
+        """
+        if self._chunk > 1:
+            self._chunk //= 2
+            message = f"{self._device} ran out of memory; {self._chunk} slice(s) encoded at once"
+        elif self._device.type != "cpu":
+            message = f"{self._device} ran out of memory; the CPU was used instead"
+            self._move_to(torch.device("cpu"))
+        else:
+            raise DeviceError(
+                "There is not enough memory to encode even one slice.",
+                remedy="Close other programs.",
+                detail=str(error),
+            ) from error
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.append(CodedWarning(WarningCode.DEVICE_FALLBACK, message))
+
+    def _pad_features(self, slices: int, warnings: list[CodedWarning]) -> torch.Tensor | None:
+        """The encoded all-zero slice, where the checkpoint pads a bag of this size."""
+        config = self.model.header.model
+        if slices >= config.bag_padding:
+            return None
+        zero = np.zeros((1, config.encoder.in_channels, *config.input_size), dtype=np.float32)
+        while self._h_pad is None:
+            h_ND = self._try_chunk(zero, warnings)
+            self._h_pad = None if h_ND is None else h_ND[0]
+        return self._h_pad
+
+    def _result(
+        self,
+        volume: CTVolume,
+        pooled: PooledBag,
+        seconds: dict[str, float],
+        warnings: tuple[CodedWarning, ...],
+    ) -> ScanResult:
+        header = self.model.header
+        attention = _frozen(pooled.attention_S)
+        evidence = contribution = padding = None
+        if pooled.evidence_S is not None:
+            evidence = _frozen(pooled.evidence_S)
+            contribution = _frozen(pooled.attention_S * pooled.evidence_S)
+        if pooled.padding_contribution is not None:
+            padding = float(pooled.padding_contribution)
+        logit = float(pooled.logit)
+        if not (math.isfinite(logit) and np.isfinite(attention).all()):
+            # Compared with a threshold, NaN would pass for a negative scan.
+            raise UnscorableError(
+                f"The model {header.name!r} gives no finite number for series "
+                f"{volume.entry.series_instance_uid}.",
+                remedy="The weights are damaged, or diverged in training: use another model.",
+            )
+        return ScanResult(
+            entry=volume.entry,
+            attention=attention,
+            attention_logit=_frozen(pooled.attention_logit_S),
+            evidence=evidence,
+            contribution=contribution,
+            padding_contribution=padding,
+            attention_sd=None,
+            slice_probability=None,
+            bag_size=max(len(attention), header.model.bag_padding),
+            bag_padding=header.model.bag_padding,
+            scan_logit=logit,
+            scan_probability=sigmoid(logit / header.rule.temperature),
+            rule=header.rule,
+            model=header.identity,
+            execution=Execution(
+                device=self.device,
+                precision=self._precision,
+                threads=torch.get_num_threads(),
+                chunk=self._chunk,
+                seconds=seconds,
+            ),
+            warnings=warnings,
+        )
+
+
+def _frozen(values: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = values.float().cpu().numpy().copy()
+    array.flags.writeable = False
+    return array

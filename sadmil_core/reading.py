@@ -1,0 +1,47 @@
+"""The main job in one place: stacks in, records out, one bad series never stopping the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sadmil_core.dicom import WarningCode, load_volume
+from sadmil_core.errors import DecodeError, DeviceError, UnscorableError
+from sadmil_core.progress import Progress, no_progress
+from sadmil_core.report.record import ScanRecord, scored, unscored
+from sadmil_core.result import MIN_SLICES
+
+if TYPE_CHECKING:
+    from sadmil_core.dicom import CTVolume, StackEntry
+    from sadmil_core.predict import Predictor
+
+
+def read_stack(
+    entry: StackEntry, predictor: Predictor, progress: Progress = no_progress
+) -> ScanRecord:
+    """Loads and scores one stack.
+
+    Returns:
+        Its record; a stack that cannot be read or must not be scored has no result, and says
+        why.
+
+    Raises:
+        Cancelled: From ``progress``.
+    """
+    try:
+        volume = load_volume(entry, progress)
+    except DecodeError as error:
+        identity = predictor.model.header.identity
+        return unscored(entry, identity, WarningCode.READ_FAILED, error)
+    return score_volume(volume, predictor, progress)
+
+
+def score_volume(
+    volume: CTVolume, predictor: Predictor, progress: Progress = no_progress
+) -> ScanRecord:
+    """Scores one loaded stack; as :func:`read_stack`."""
+    try:
+        return scored(predictor.run(volume, progress))
+    except (UnscorableError, DeviceError) as error:
+        few = len(volume.entry.slices) < MIN_SLICES
+        code = WarningCode.TOO_FEW_SLICES if few else WarningCode.NOT_SCORED
+        return unscored(volume.entry, predictor.model.header.identity, code, error)

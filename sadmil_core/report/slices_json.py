@@ -1,0 +1,103 @@
+"""The report as JSON: the CSV's values by scan and slice, with messages and circumstances."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sadmil_core import RESEARCH_USE_NOTICE, __version__
+from sadmil_core.atomic import replacing
+from sadmil_core.report.slices_csv import SCHEMA_VERSION, slice_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sadmil_core.dicom import SkippedFile
+    from sadmil_core.report.record import ScanRecord
+
+_SLICE_KEYS = (
+    "slice_index",
+    "sop_instance_uid",
+    "frame_number",
+    "instance_number",
+    "z_mm",
+    "position_mm",
+    "attention",
+    "attention_logit",
+    "attention_sd",
+    "slice_score",
+    "slice_probability",
+    "slice_positive",
+    "evidence",
+    "contribution",
+)
+_SHARED_KEYS = ("schema_version", "software_version", "warnings", "research_use_only")
+
+
+def write_json(
+    records: Iterable[ScanRecord], path: Path, *, skipped: Iterable[SkippedFile] = ()
+) -> None:
+    """Writes the JSON report, whole or not at all.
+
+    Args:
+        records: The stacks.
+        path: The file; an older one is replaced.
+        skipped: Files that were passed over.
+
+    Raises:
+        WriteError: The system refused; nothing is left behind.
+    """
+    text = json_text(records, skipped=skipped)
+    # A file name may hold bytes that are no text; the escape is JSON's own.
+    with replacing(path) as stream:
+        stream.write(text.encode("utf-8", "backslashreplace"))
+
+
+def json_text(records: Iterable[ScanRecord], *, skipped: Iterable[SkippedFile] = ()) -> str:
+    """The JSON report as text."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "software_version": __version__,
+        "research_use_only": True,
+        "notice": RESEARCH_USE_NOTICE,
+        "scans": [_scan(record) for record in records],
+        "skipped_files": [
+            {"path": str(file.path), "reason": str(file.reason), "message": file.message}
+            for file in skipped
+        ],
+    }
+    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _scan(record: ScanRecord) -> dict[str, Any]:
+    rows = [{key: _plain(value) for key, value in row.items()} for row in slice_rows(record)]
+    per_scan = (key for key in rows[0] if key not in (*_SLICE_KEYS, *_SHARED_KEYS))
+    scan: dict[str, Any] = {key: rows[0][key] for key in per_scan}
+    scan["warnings"] = [
+        {"code": str(warning.code), "message": warning.message} for warning in record.warnings
+    ]
+    result = record.result
+    if result is not None:
+        scan |= {
+            "scan_logit": result.scan_logit,
+            "temperature": result.rule.temperature,
+            "bag_size": result.bag_size,
+            "padding_contribution": result.padding_contribution,
+            "device": result.execution.device,
+            "precision": result.execution.precision,
+            "threads": result.execution.threads,
+            "chunk": result.execution.chunk,
+            "seconds": {k: round(v, 4) for k, v in result.execution.seconds.items()},
+        }
+    scan["slices"] = [{key: row[key] for key in _SLICE_KEYS} for row in rows]
+    return scan
+
+
+def _plain(value: Any) -> Any:
+    """A value JSON can hold; a float32 by its shortest decimal form, as in the CSV."""
+    if isinstance(value, np.floating):
+        return float(str(value)) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
