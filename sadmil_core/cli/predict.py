@@ -1,0 +1,195 @@
+"""``sadmil predict``: read every CT series below the given paths."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sadmil_core import RESEARCH_USE_NOTICE
+from sadmil_core.cli.progress_bar import progress_bar
+from sadmil_core.modelstore import DEFAULT_MODEL, resolve_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sadmil_core.dicom import SeriesIndex, SkippedFile
+    from sadmil_core.predict import Predictor
+    from sadmil_core.report import ScanRecord
+
+_PIPED_WIDTH = 240
+"""Where there is no terminal, lines are as long as they need to be: UIDs must stay whole."""
+
+
+class Device(StrEnum):
+    """Choices of ``--device``."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class Precision(StrEnum):
+    """Choices of ``--precision``."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+def predict(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Files or folders; each may hold many studies."),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="An installed model, or a checkpoint file.")
+    ] = DEFAULT_MODEL,
+    device: Annotated[
+        Device, typer.Option(help="Where to run; auto takes CUDA, then MPS, then the CPU.")
+    ] = Device.AUTO,
+    precision: Annotated[
+        Precision, typer.Option(help="bf16 is faster where the hardware has it.")
+    ] = Precision.FP32,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write the slice report as CSV.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write the report as JSON.")
+    ] = None,
+) -> None:
+    """Read every CT series with SA-DMIL. Research use only, not for diagnosis.
+
+    Exit status: 0 all read, 1 some failed, 2 wrong usage.
+    """
+    _require_folder(csv, "--csv")
+    _require_folder(json, "--json")
+    if csv is not None and json is not None and csv.resolve() == json.resolve():
+        raise typer.BadParameter("is the same file as --csv", param_hint="--json")
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise typer.BadParameter(f"{missing[0]} does not exist", param_hint="PATH")
+    checkpoint = resolve_model(model)
+    index, failures = _index(paths)
+    records: list[ScanRecord] = []
+    if index is not None:
+        _require_no_input({checkpoint, *(h.path for h in index.headers)}, csv, json)
+        entries = index.entries
+        predictor = _predictor(checkpoint, device, precision)
+        from sadmil_core.reading import read_stack
+
+        for number, entry in enumerate(entries, start=1):
+            with progress_bar(f"series {number}/{len(entries)}:") as progress:
+                records.append(read_stack(entry, predictor, progress))
+        # Printed first: a full disk must not cost what was computed.
+        _print(records, index.failures)
+        _write(records, index.skipped, csv, json)
+    lost = index is not None and bool(index.failures)
+    if failures or lost or any(record.result is None for record in records):
+        raise typer.Exit(1)
+
+
+def _require_folder(path: Path | None, option: str) -> None:
+    """Refuses an output that cannot be written before hours of work, not after."""
+    if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
+        problem = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
+        raise typer.BadParameter(f"{path} {problem}", param_hint=option)
+
+
+def _require_no_input(inputs: set[Path], *outputs: Path | None) -> None:
+    """Refuses a report that would replace a scan or the model."""
+    resolved = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path is not None and path.resolve() in resolved:
+            raise typer.BadParameter(f"{path} is one of the input files", param_hint="OUT")
+
+
+def _index(paths: list[Path]) -> tuple[SeriesIndex | None, int]:
+    """Indexes all paths as one, so that a series given twice or file by file is read once.
+
+    A path without CT is reported and counted, and does not stop the rest.
+    """
+    from sadmil_core.dicom import index_folder, merge_indexes, require_entries
+    from sadmil_core.errors import InputError
+
+    indexes: list[SeriesIndex] = []
+    failures = 0
+    for path in paths:
+        try:
+            with progress_bar() as progress:
+                indexes.append(require_entries(index_folder(path, progress)))
+        except InputError as error:
+            failures += 1
+            _complain(str(error))
+    return (merge_indexes(indexes) if indexes else None), failures
+
+
+def _predictor(checkpoint: Path, device: Device, precision: Precision) -> Predictor:
+    from sadmil_core.model.trained import load_checkpoint
+    from sadmil_core.predict import Predictor as TorchPredictor
+
+    return TorchPredictor(
+        load_checkpoint(checkpoint), device=device.value, precision=precision.value
+    )
+
+
+def _write(
+    records: list[ScanRecord],
+    skipped: Iterable[SkippedFile],
+    csv: Path | None,
+    json: Path | None,
+) -> None:
+    from sadmil_core.report import write_csv, write_json
+
+    if csv is not None:
+        write_csv(records, csv)
+    if json is not None:
+        write_json(records, json, skipped=skipped)
+
+
+def _print(records: list[ScanRecord], failures: Iterable[SkippedFile]) -> None:
+    table = Table(box=SIMPLE_HEAD, caption=RESEARCH_USE_NOTICE, caption_justify="left")
+    for name in ("series (study)", "slices", "p", "scan", "marked slices", "peak"):
+        table.add_column(name, overflow="fold")
+    for record in records:
+        table.add_row(*map(Text, _summary(record)))
+    if records:
+        console = Console()
+        if not console.is_terminal:
+            console.width = _PIPED_WIDTH
+        console.print(table)
+    for record in records:
+        for warning in record.warnings:
+            _complain(f"{record.entry.series_instance_uid}: {warning.code}: {warning.message}")
+    for file in failures:
+        _complain(f"{file.path}: {file.reason}: {file.message}")
+
+
+def _summary(record: ScanRecord) -> tuple[str, ...]:
+    from sadmil_core.result import describe_runs, slice_number
+
+    entry, result = record.entry, record.result
+    stack = f" #{entry.stack_index}" if entry.stack_index else ""
+    name = f"{entry.series_instance_uid}{stack} ({entry.study_instance_uid})"
+    count = str(len(entry.slices))
+    if result is None:
+        return name, count, "-", "not scored", "-", "-"
+    sign = ">" if result.scan_positive else "<="
+    return (
+        name,
+        count,
+        f"{result.scan_probability:.5f} {sign} {result.rule.scan_threshold:g}",
+        "POSITIVE" if result.scan_positive else "negative",
+        describe_runs(result.slice_positive) or "none",
+        str(slice_number(result.peak)),
+    )
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True, highlight=False).print(message, markup=False, soft_wrap=True)
