@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSettings
+
+from sadmil_core.paths import user_models_dir
+from tests.studies import write_spot_study
+from tests.tiny_model import write_tiny_model
+from viewer.model.session import Session
+from viewer.settings import Settings
+from viewer.theme import apply_theme
+from viewer.widgets.main_window import MainWindow
+
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+
+
+@pytest.fixture(scope="session")
+def qapp(qapp):
+    apply_theme(qapp)
+    return qapp
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    write_tiny_model(user_models_dir() / "tiny.safetensors")
+    return "tiny"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return write_spot_study(tmp_path / "study")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat))
+
+
+@pytest.fixture
+def session(qapp, tiny: str):
+    made = Session(device="cpu")
+    made.choose_model(tiny)
+    yield made
+    made.close()
+    assert made.jobs.wait_closed(10)
+    made.jobs._pool.shutdown(wait=True)
+    assert not [t for t in threading.enumerate() if t.name.startswith("job")]
+
+
+@pytest.fixture
+def window(qtbot, session: Session, settings: Settings):
+    made = MainWindow(session, settings)
+    made.resize(1200, 760)
+    qtbot.addWidget(made, before_close_func=lambda w: w.session.close())
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+@pytest.fixture
+def read_window(qtbot, window: MainWindow, study: Path):
+    """A window with a study that has been read."""
+    window.session.open_path(study)
+    wait_until_idle(qtbot, window.session)
+    assert window.session.state.result is not None
+    return window
+
+
+def wait_until_idle(qtbot, session: Session) -> None:
+    qtbot.waitUntil(lambda: not session.jobs.is_any_busy(), timeout=20_000)

@@ -1,0 +1,1 @@
+"""The desktop program: a radiology viewer around the SA-DMIL model. Research use only."""

@@ -1,0 +1,219 @@
+"""``sadmil-viewer``: the composition root, the only place that wires objects together."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import logging.handlers
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sadmil_core import RESEARCH_USE_NOTICE, __version__
+from sadmil_core.errors import SadmilError, WriteError
+from sadmil_core.openmp import wait_passively
+from sadmil_core.paths import log_dir
+from viewer.platform_check import PlatformError, has_screen, require_qt_libraries
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+    from sadmil_core.devices import DeviceChoice, Precision
+    from viewer.model.session import Session
+    from viewer.widgets.main_window import MainWindow
+
+_LOG_BYTES, _LOG_FILES = 1_000_000, 3
+_PATIENCE_S = 5.0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="sadmil-viewer",
+        description=f"Read a head CT beside the SA-DMIL model. {RESEARCH_USE_NOTICE}.",
+    )
+    parser.add_argument("path", nargs="?", type=Path, help="a file or folder of head CT to open")
+    parser.add_argument("--demo", action="store_true", help="open the synthetic demo study")
+    parser.add_argument("--model", default="", metavar="NAME|FILE", help="the model to read with")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where it runs"
+    )
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument(
+        "--snapshot",
+        type=Path,
+        metavar="PNG",
+        help="render the window, wait for the model, save a picture and exit",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="CSV", help="with --snapshot: write the slice report too"
+    )
+    parser.add_argument(
+        "--headless-out",
+        type=Path,
+        metavar="DIR",
+        help="where there is no screen, write snapshot.png and slice_report.csv to DIR and exit",
+    )
+    parser.add_argument("--version", action="version", version=f"sadmil-viewer {__version__}")
+    chosen = parser.parse_args(arguments)
+    if chosen.report and not chosen.snapshot:
+        parser.error("--report goes with --snapshot")
+    if chosen.demo and chosen.path:
+        parser.error("--demo opens its own study: give no path with it")
+    return chosen
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the viewer; the console script's entry point.
+
+    Args:
+        arguments: The command line without the program's name; None for the process's own.
+
+    Returns:
+        0, or 1 where something failed.
+    """
+    chosen = _parse(arguments)
+    wait_passively()
+    _start_log()
+    try:
+        return _run(chosen)
+    except SadmilError as error:
+        print(f"sadmil-viewer: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    on_screen = has_screen() and chosen.snapshot is None
+    if not on_screen:
+        _prepare_offscreen(chosen)
+    require_qt_libraries(on_screen=on_screen)
+    # Only now: without their system libraries these imports fail with a riddle.
+    from PySide6.QtWidgets import QApplication
+
+    from viewer.qt_log import quiet_qt
+    from viewer.theme import apply_theme
+
+    quiet_qt()
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("sadmil-viewer")
+    app.setApplicationVersion(__version__)
+    apply_theme(app)
+    window = make_window(chosen.model, device=chosen.device, precision=chosen.precision)
+    _catch_faults(window.session)
+    return _show(app, window, chosen)
+
+
+def make_window(
+    model: str = "", *, device: DeviceChoice = "auto", precision: Precision = "fp32"
+) -> MainWindow:
+    """Builds the window and its session.
+
+    Args:
+        model: Name or file of a model; empty for the one chosen last, or the default.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``fp32`` or ``bf16``.
+
+    Raises:
+        CheckpointError: There is no such model.
+    """
+    from sadmil_core.checkpoint import read_header
+    from sadmil_core.errors import CheckpointError
+    from sadmil_core.modelstore import DEFAULT_MODEL, resolve_model
+    from viewer.model.session import Session
+    from viewer.settings import Settings
+    from viewer.widgets.main_window import MainWindow
+
+    settings = Settings()
+    session = Session(device=device, precision=precision)
+    name = model or settings.model or DEFAULT_MODEL
+    if not model:
+        try:
+            resolve_model(name)
+        except CheckpointError:
+            name = DEFAULT_MODEL  # the one chosen last has been removed since
+    else:
+        read_header(resolve_model(name))
+    window = MainWindow(session, settings)
+    session.choose_model(name)
+    return window
+
+
+def _start_log() -> None:
+    """Keeps a rotating log in the user's log folder; goes without where it cannot be written."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers[0].setLevel(logging.WARNING)
+    try:
+        folder = log_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        handlers.append(
+            logging.handlers.RotatingFileHandler(
+                folder / "viewer.log", maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, delay=True
+            )
+        )
+    except OSError:
+        pass  # a read-only home must not keep anyone from reading a scan
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=handlers,
+    )
+
+
+def _prepare_offscreen(chosen: argparse.Namespace) -> None:
+    """Arranges for a picture instead of a window."""
+    if chosen.snapshot is None:
+        folder = chosen.headless_out
+        if folder is None:
+            raise PlatformError(
+                "There is no screen to open a window on.",
+                remedy="Use --snapshot PNG or --headless-out DIR to get a picture instead.",
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"{folder} could not be made: {error.strerror or error}.",
+                remedy="Choose another folder.",
+            ) from error
+        print("No screen found: the window is rendered offscreen.")
+        chosen.snapshot, chosen.report = folder / "snapshot.png", folder / "slice_report.csv"
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+
+
+def _show(app: QApplication, window: MainWindow, chosen: argparse.Namespace) -> int:
+    if chosen.snapshot is not None:
+        from viewer.snapshot import Snapshot
+
+        window.resize(1280, 800)
+        task = Snapshot(window, chosen.snapshot, chosen.report)
+    window.show()
+    if chosen.demo:
+        window.session.open_demo()
+    elif chosen.path is not None:
+        window.session.open_path(chosen.path)
+    elif chosen.snapshot is not None:
+        task.finish()
+    app.exec()
+    status = task.status if chosen.snapshot is not None else 0
+    if not window.session.jobs.wait_closed(_PATIENCE_S):
+        # A thread hangs, on a dead network folder perhaps. All files are written whole or not
+        # at all, so nothing is lost by not waiting for it.
+        logging.shutdown()
+        os._exit(status)
+    return status
+
+
+def _catch_faults(session: Session) -> None:
+    """Shows faults in slots to the user, which Qt would otherwise print and forget."""
+
+    def handle(kind: type[BaseException], error: BaseException, _trace: object) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            session.close()
+            sys.exit(130)
+        session.report_fault(error)
+
+    sys.excepthook = handle
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,443 @@
+"""The session: commands in, states out. The one owner of what is open and what is known."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Signal
+
+from sadmil_core.checkpoint import read_header
+from sadmil_core.dicom import (
+    CTVolume,
+    Identity,
+    SeriesIndex,
+    SliceHeader,
+    StackEntry,
+    WarningCode,
+    index_folder,
+    open_volume,
+    read_identity,
+    require_entries,
+)
+from sadmil_core.dicom.decode import decode_hu
+from sadmil_core.display import PRESETS, DisplayWindow
+from sadmil_core.errors import CheckpointError, DecodeError, SadmilError, UnscorableError
+from sadmil_core.modelstore import installed_models, resolve_model
+from sadmil_core.report import ScanRecord, write_csv
+from sadmil_core.report.record import unscored
+from sadmil_core.result import positive_runs
+from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
+from viewer.model.state import (
+    ModelChoice,
+    ModelItem,
+    Preview,
+    RecordKey,
+    ViewState,
+    record_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sadmil_core.devices import DeviceChoice, Precision
+    from sadmil_core.predict import Predictor
+
+OPENING, SCORING, EXPORTING = "opening", "scoring", "exporting"
+_FINEST_WINDOW_HU = 1.0
+_WIDEST_WINDOW_HU = 8000.0
+
+
+class Session(QObject):
+    """Holds the state of the window and carries out what its user asks for.
+
+    Args:
+        device: Where models run.
+        precision: At which precision.
+        parent: The owner.
+    """
+
+    changed = Signal(object)
+    """The new ViewState."""
+    failed = Signal(object)
+    """A SadmilError that the user should see in a dialog."""
+
+    def __init__(
+        self,
+        *,
+        device: DeviceChoice = "auto",
+        precision: Precision = "fp32",
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.state = ViewState(records={})
+        self.jobs = JobRunner(self)
+        self._device: DeviceChoice = device
+        self._precision: Precision = precision
+        self._predictor: tuple[Path, Predictor] | None = None
+        self.asked_path: Path | None = None  # what the user last wanted to open
+        self.jobs.progressed.connect(self._on_progress)
+        self.jobs.idled.connect(self._on_idle)
+
+    # -- opening ------------------------------------------------------------------------------
+
+    def open_path(self, path: Path) -> None:
+        """Indexes a file or folder, then opens its largest series.
+
+        What is open now stays until the new index is there: a mistyped folder costs nothing.
+        """
+        self.asked_path = path
+        self._set(preview=None, message="", opening=JobProgress(0, 0, "reading headers"))
+
+        def work(context: JobContext) -> tuple[SeriesIndex, tuple[Identity, ...]]:
+            def show(header: SliceHeader) -> None:
+                with suppress(DecodeError):  # the load will say what is wrong with the slice
+                    context.publish(Preview(header, decode_hu(header)))
+
+            index = require_entries(index_folder(path, context, on_first=show))
+            return index, tuple(read_identity(entry.slices[0].path) for entry in index.entries)
+
+        self.jobs.submit(
+            OPENING,
+            work,
+            on_done=self._indexed,
+            on_failed=self._opening_failed,
+            on_cancelled=lambda: self._set(preview=None, message="Opening cancelled"),
+            on_published=lambda preview: self._set(preview=preview),
+        )
+
+    def open_demo(self) -> None:
+        """Makes the synthetic demo study, the first time, and opens it."""
+
+        def work(context: JobContext) -> Path:
+            from sadmil_core.paths import cache_dir
+            from sadmil_core.synth.demo import ensure_demo_study
+
+            return ensure_demo_study(cache_dir(), context)
+
+        self._set(opening=JobProgress(0, 0, "making the demo study"), message="")
+        self.jobs.submit(
+            OPENING,
+            work,
+            on_done=self.open_path,
+            on_failed=self._opening_failed,
+            on_cancelled=lambda: self._set(message="Opening cancelled"),
+        )
+
+    def _indexed(self, opened: tuple[SeriesIndex, tuple[Identity, ...]]) -> None:
+        index, identities = opened
+        self.jobs.discard(SCORING)
+        self._set(
+            root=index.root,
+            entries=index.entries,
+            identities=identities,
+            skipped=index.skipped,
+            selected=None,
+            load=None,
+            volume=None,
+            records={},
+        )
+        largest = max(range(len(index.entries)), key=lambda i: len(index.entries[i].slices))
+        self.select_series(largest)
+
+    def _opening_failed(self, error: SadmilError) -> None:
+        self._set(preview=None, message=Exception.__str__(error))
+        self.failed.emit(error)
+
+    def select_series(self, index: int) -> None:
+        """Loads one of the indexed stacks and shows its middle slice.
+
+        The series that is already shown is only loaded again where its loading was stopped.
+        """
+        if not 0 <= index < len(self.state.entries):
+            return
+        if index == self.state.selected and (self.state.volume or self.jobs.is_busy(OPENING)):
+            return
+        self.jobs.discard(SCORING)
+        entry = self.state.entries[index]
+        middle = (len(entry.slices) - 1) // 2
+        shown = self.state.preview
+        try:
+            load = open_volume(entry)
+        except DecodeError as error:
+            self._opening_failed(error)
+            return
+        self._set(
+            selected=index,
+            load=load,
+            volume=None,
+            arrived=0,
+            slice_index=middle,
+            # Another slice must not stand under this one's number, letters and name.
+            preview=shown if shown and shown.header.path == entry.slices[middle].path else None,
+            notice="",
+            message="",
+            opening=JobProgress(0, len(entry.slices), "loading slices"),
+        )
+        if self.state.preset == "DICOM":
+            self.set_preset("DICOM" if entry.slices[middle].window_hu else "Brain")
+
+        def work(context: JobContext) -> CTVolume:
+            return load.run(context, on_slice=self._publish_first(context))
+
+        self.jobs.submit(
+            OPENING,
+            work,
+            on_done=lambda volume: self._loaded(index, volume),
+            on_failed=self._load_failed,
+            on_cancelled=lambda: self._set(
+                notice="Loading cancelled: choose the series again to load it"
+            ),
+            on_published=lambda _first: self._set(preview=None, arrived=1),
+        )
+
+    @staticmethod
+    def _publish_first(context: JobContext) -> Callable[[int], None]:
+        """Publishes the arrival of the first slice; later ones are seen with the progress."""
+        seen: list[int] = []
+
+        def arrived(index: int) -> None:
+            if not seen:
+                seen.append(index)
+                context.publish(index)
+
+        return arrived
+
+    def _loaded(self, index: int, volume: CTVolume) -> None:
+        entries = list(self.state.entries)
+        entries[index] = volume.entry
+        last = len(volume.entry.slices) - 1
+        self._set(
+            entries=tuple(entries),
+            load=None,
+            volume=volume,
+            preview=None,
+            arrived=last + 1,
+            slice_index=min(self.state.slice_index, last),
+        )
+        if self.state.record is None:
+            self._start_unasked(volume.entry)
+
+    def _load_failed(self, error: SadmilError) -> None:
+        entry, model = self.state.entry, self.state.model
+        if entry is not None and model is not None:
+            self._keep(unscored(entry, model.header.identity, WarningCode.READ_FAILED, error))
+        self._set(load=None, notice=str(error))
+        self._opening_failed(error)
+
+    # -- moving -------------------------------------------------------------------------------
+
+    def set_slice(self, index: int) -> None:
+        """Shows a slice; clamped to the stack."""
+        clamped = max(0, min(index, self.state.slice_count - 1))
+        if self.state.slice_count and clamped != self.state.slice_index:
+            self._set(slice_index=clamped, message="")
+
+    def step_slice(self, step: int) -> None:
+        """Moves by slices; positive is towards the head."""
+        self.set_slice(self.state.slice_index + step)
+
+    def step_series(self, step: int) -> None:
+        """Selects the next or previous series."""
+        if self.state.selected is not None:
+            self.select_series(self.state.selected + step)
+
+    def step_suspicious(self, direction: int) -> None:
+        """Jumps to the peak of the next run of positive slices towards the head (+1) or foot."""
+        result = self.state.result
+        if result is None:
+            return
+        peaks = [
+            first + int(result.slice_score[first : last + 1].argmax())
+            for first, last in positive_runs(result.slice_positive)
+        ]
+        here = self.state.slice_index
+        ahead = [peak for peak in peaks if (peak - here) * direction > 0]
+        if ahead:
+            self.set_slice(min(ahead, key=lambda peak: abs(peak - here)))
+
+    # -- display ------------------------------------------------------------------------------
+
+    def set_window(self, window: DisplayWindow, preset: str | None = None) -> None:
+        """Changes the display window; level and width are kept within sensible limits."""
+        width = min(max(window.width_hu, _FINEST_WINDOW_HU), _WIDEST_WINDOW_HU)
+        level = min(max(window.level_hu, -4096.0), 8192.0)
+        self._set(window=DisplayWindow(level, width), preset=preset)
+
+    @property
+    def own_window(self) -> DisplayWindow | None:
+        """The selected series' own display window: its middle slice's, if that has one."""
+        entry = self.state.entry
+        own = entry.slices[(len(entry.slices) - 1) // 2].window_hu if entry else None
+        return DisplayWindow(*own) if own else None
+
+    def set_preset(self, name: str) -> None:
+        """Applies a named window; ``DICOM`` is the series' own, where it has one."""
+        if name == "DICOM":
+            if self.own_window is not None:
+                self.set_window(self.own_window, "DICOM")
+            return
+        self.set_window(PRESETS[name], name)
+
+    # -- the model ----------------------------------------------------------------------------
+
+    def choose_model(self, name_or_file: str) -> None:
+        """Chooses a model. What others said is kept, for when they are chosen again."""
+        try:
+            path = resolve_model(name_or_file)
+            choice = ModelChoice(path, read_header(path))
+        except CheckpointError as error:
+            self.refresh_models()
+            self.failed.emit(error)
+            return
+        if choice == self.state.model:
+            return
+        self.jobs.discard(SCORING)
+        self._predictor = None
+        self._set(model=choice, notice="", message="")
+        self.refresh_models()
+        if self.state.volume is not None and self.state.record is None:
+            self._start_unasked(self.state.volume.entry)
+
+    def refresh_models(self) -> None:
+        """Looks again which models are installed."""
+        usable = [model for model in installed_models() if model.header is not None]
+        names = [model.name for model in usable]
+        items = [
+            ModelItem(
+                f"{model.name} (shipped)"
+                if names.count(model.name) > 1 and model.shipped
+                else model.name,
+                model.path,
+                model.name,
+            )
+            for model in usable
+        ]
+        chosen = self.state.model
+        if chosen is not None and all(item.path != chosen.path for item in items):
+            items.append(ModelItem(f"{chosen.header.name} (file)", chosen.path))
+        if tuple(items) != self.state.models:
+            self._set(models=tuple(items))
+
+    def _start_unasked(self, entry: StackEntry) -> None:
+        """Starts the model by itself, unless its numbers could only mislead."""
+        model = self.state.model
+        if model is None:
+            self._set(notice="No model is installed: choose Model > Choose a checkpoint file")
+        elif model.header.provenance.phantoms_only and not entry.is_phantom:
+            self._set(
+                notice=f"Not scored: the model {model.header.name!r} knows synthetic heads only. "
+                "Choose another model, or press Run to score all the same."
+            )
+        else:
+            self.run_model()
+
+    def run_model(self, *, asked: bool = False) -> None:
+        """Scores the selected stack on a worker thread.
+
+        Args:
+            asked: The user asked for it, and so is told in a dialog if it cannot be scored.
+        """
+        volume, model = self.state.volume, self.state.model
+        if volume is None or model is None:
+            return
+        known, device, precision = self._predictor, self._device, self._precision
+
+        def work(context: JobContext) -> tuple[Predictor, ScanRecord]:
+            # Here, and not at the top: the window must open before torch is loaded.
+            context(0, 0, "starting the model")
+            from sadmil_core.model.trained import load_checkpoint
+            from sadmil_core.predict import Predictor
+            from sadmil_core.reading import score_volume
+
+            if known is not None and known[0] == model.path:
+                predictor = known[1]
+            else:
+                trained = load_checkpoint(model.path)
+                predictor = Predictor(trained, device=device, precision=precision)
+            return predictor, score_volume(volume, predictor, context)
+
+        self._set(scoring=JobProgress(0, 0, "starting the model"), notice="")
+        self.jobs.submit(
+            SCORING,
+            work,
+            on_done=lambda answer: self._scored(model.path, *answer, asked=asked),
+            on_failed=self._scoring_failed,
+            on_cancelled=lambda: self._set(notice="Scoring cancelled: press Run to start again"),
+        )
+
+    def _scored(self, path: Path, predictor: Predictor, record: ScanRecord, *, asked: bool) -> None:
+        self._predictor = (path, predictor)
+        self._keep(record)
+        if record.failure is not None:
+            self._set(notice=record.failure.message)
+            if asked:
+                self.failed.emit(UnscorableError(record.failure.message))
+
+    def _scoring_failed(self, error: SadmilError) -> None:
+        self._set(notice=str(error))
+        self.failed.emit(error)
+
+    def cancel(self) -> None:
+        """Stops whatever is running."""
+        for lane in (OPENING, SCORING):
+            if self.jobs.is_busy(lane):
+                self.jobs.cancel(lane)
+                self._on_progress(lane, JobProgress(0, 0, "cancelling"))
+
+    # -- the report ---------------------------------------------------------------------------
+
+    @property
+    def records(self) -> tuple[ScanRecord, ...]:
+        """What the chosen model said of the stacks so far, in the order of the index."""
+        model = self.state.model
+        if model is None:
+            return ()
+        keys = (record_key(entry, model.header.model_sha256) for entry in self.state.entries)
+        return tuple(self.state.records[key] for key in keys if key in self.state.records)
+
+    def export_csv(self, path: Path) -> None:
+        """Writes the slice report of every stack read so far, on a worker thread."""
+        records, total = self.records, len(self.state.entries)
+        count = f"{len(records)} of {total} series" if total > 1 else "1 series"
+        self.jobs.submit(
+            EXPORTING,
+            lambda _context: write_csv(records, path),
+            on_done=lambda _none: self._set(message=f"Slice report of {count} written"),
+            on_failed=self.failed.emit,
+        )
+
+    def report_fault(self, error: BaseException) -> None:
+        """Tells the user of a fault that nothing else has caught."""
+        self.failed.emit(unexpected(error))
+
+    def close(self) -> None:
+        """Stops all work, without waiting for it."""
+        self.jobs.close()
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _keep(self, record: ScanRecord) -> None:
+        kept: dict[RecordKey, ScanRecord] = dict(self.state.records)
+        kept[record_key(record.entry, record.model.sha256)] = record
+        self._set(records=kept)
+
+    def _on_progress(self, lane: str, progress: JobProgress) -> None:
+        if lane == SCORING:
+            self._set(scoring=progress)
+        if lane != OPENING:
+            return
+        load = self.state.load
+        self._set(opening=progress, arrived=int(load.arrived.sum()) if load else 0)
+
+    def _on_idle(self, lane: str) -> None:
+        if lane == SCORING:
+            self._set(scoring=None)
+        elif lane == OPENING:
+            self._set(opening=None)
+
+    def _set(self, **changes: Any) -> None:
+        self.state = replace(self.state, **changes)
+        self.changed.emit(self.state)

@@ -1,0 +1,154 @@
+"""What the window shows, as one frozen value; every change makes a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sadmil_core.display import PRESETS, DisplayWindow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sadmil_core.checkpoint import CheckpointHeader
+    from sadmil_core.dicom import (
+        CTVolume,
+        Identity,
+        SkippedFile,
+        SliceHeader,
+        StackEntry,
+        VolumeLoad,
+    )
+    from sadmil_core.report import ScanRecord
+    from sadmil_core.result import ScanResult
+    from viewer.model.jobs import JobProgress
+
+RecordKey = tuple[str, str, int, str]
+
+
+def record_key(entry: StackEntry, model_sha256: str) -> RecordKey:
+    """Study, series, stack index and model: what a record is known by within an index."""
+    uids = entry.study_instance_uid, entry.series_instance_uid
+    return (*uids, entry.stack_index, model_sha256)
+
+
+def same_slices(a: StackEntry, b: StackEntry) -> bool:
+    """Whether two readings of a stack are of the same slices, from unchanged files."""
+    return a is b or [(h.path, h.file_stamp, h.sop_instance_uid) for h in a.slices] == [
+        (h.path, h.file_stamp, h.sop_instance_uid) for h in b.slices
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """A slice shown while the headers of its folder are still being read."""
+
+    header: SliceHeader
+    hu: NDArray[np.int16] | NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelItem:
+    """A model that can be chosen: what to call it, its file, and its name if it is installed."""
+
+    label: str
+    path: Path
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """The chosen model: where it lies, and its header (readable without torch)."""
+
+    path: Path
+    header: CheckpointHeader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ViewState:
+    """Everything the widgets draw. Compare fields by identity to find what changed.
+
+    Attributes:
+        root: What was opened; None before anything is.
+        entries: Its stacks; those that have been loaded as they were read.
+        identities: Texts for people, one per entry.
+        skipped: Files that were passed over.
+        selected: Index into ``entries``, or None.
+        preview: A first slice while headers are still being read.
+        load: The selected stack on its way; None once it is complete.
+        arrived: How many of its slices are there.
+        volume: The selected stack, complete.
+        slice_index: The current slice, 0 at the foot end.
+        window: The display window.
+        preset: Its name, or None after a drag.
+        records: What became of the stacks that models were asked about.
+        model: The chosen model, or None where none could be found.
+        models: Those that can be chosen.
+        opening: Progress of reading headers or slices; None when nothing is being read.
+        scoring: Progress of the model; None when it is not running.
+        notice: What the reader must know of this series, such as why it was not scored.
+        message: What has just been done; gone with the next move.
+    """
+
+    root: Path | None = None
+    entries: tuple[StackEntry, ...] = ()
+    identities: tuple[Identity, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
+    selected: int | None = None
+    preview: Preview | None = None
+    load: VolumeLoad | None = None
+    arrived: int = 0
+    volume: CTVolume | None = None
+    slice_index: int = 0
+    window: DisplayWindow = PRESETS["Brain"]
+    preset: str | None = "Brain"
+    records: dict[RecordKey, ScanRecord]
+    model: ModelChoice | None = None
+    models: tuple[ModelItem, ...] = ()
+    opening: JobProgress | None = None
+    scoring: JobProgress | None = None
+    notice: str = ""
+    message: str = ""
+
+    @property
+    def entry(self) -> StackEntry | None:
+        """The selected stack."""
+        return None if self.selected is None else self.entries[self.selected]
+
+    @property
+    def identity(self) -> Identity | None:
+        """The selected stack's texts."""
+        return None if self.selected is None else self.identities[self.selected]
+
+    @property
+    def record(self) -> ScanRecord | None:
+        """What became of the selected stack, if the chosen model was asked about it.
+
+        Never one of other slices: it belongs to the very slices that are shown.
+        """
+        if self.entry is None or self.model is None:
+            return None
+        found = self.records.get(record_key(self.entry, self.model.header.model_sha256))
+        return found if found and same_slices(found.entry, self.entry) else None
+
+    @property
+    def result(self) -> ScanResult | None:
+        """The chosen model's result for the selected stack."""
+        return self.record.result if self.record else None
+
+    @property
+    def slice_count(self) -> int:
+        """Slices of the selected stack; 0 without one."""
+        return len(self.entry.slices) if self.entry else 0
+
+    def hu_of(self, index: int) -> NDArray[np.int16] | NDArray[np.float32] | None:
+        """The pixels of a slice of the selected stack, or None while they are not there."""
+        hu: NDArray[np.int16] | NDArray[np.float32] | None = None
+        if self.volume is not None:
+            hu = self.volume.hu[index]
+        elif self.load is not None and self.load.arrived[index]:
+            hu = self.load.hu[index]
+        return hu

@@ -1,0 +1,408 @@
+"""The main window: wires widgets to the session, holds the actions and their keys."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPoint, QSize, Qt, QUrl
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QMessageBox,
+    QSizePolicy,
+    QSplitter,
+    QToolBar,
+    QVBoxLayout,
+    QWidget,
+)
+
+from sadmil_core import RESEARCH_USE_NOTICE, __version__
+from sadmil_core.display import PRESETS
+from viewer.widgets.attention_plot import AttentionPlot
+from viewer.widgets.error_dialog import ErrorDialog
+from viewer.widgets.file_dialogs import ask_file, ask_folder, ask_save
+from viewer.widgets.model_box import ModelBox
+from viewer.widgets.result_panel import ResultPanel
+from viewer.widgets.series_list import SeriesList
+from viewer.widgets.slice_slider import SliceSlider
+from viewer.widgets.slice_strip import SliceStrip
+from viewer.widgets.slice_view import SliceView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+
+    from sadmil_core.errors import SadmilError
+    from viewer.model.session import Session
+    from viewer.model.state import ModelItem, ViewState
+    from viewer.settings import Settings
+
+_TITLE = "sadmil-viewer"
+_SIZE = QSize(1280, 800)
+_MATTERS_TO_ACTIONS = (
+    "entries",
+    "selected",
+    "volume",
+    "records",
+    "model",
+    "opening",
+    "scoring",
+)
+_FRAME = QSize(16, 48)  # px that a window manager adds, about
+
+
+class MainWindow(QMainWindow):
+    """Series list, slice, strip, attention curve and result bar around one session."""
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        super().__init__()
+        self._session, self._settings = session, settings
+        self.setWindowTitle(f"{_TITLE} ({RESEARCH_USE_NOTICE.lower()})")
+        self.setAcceptDrops(True)
+        self.series_list = SeriesList()
+        self.slice_view = SliceView()
+        self.slider = SliceSlider()
+        self.strip = SliceStrip()
+        self.plot = AttentionPlot()
+        self.result_panel = ResultPanel()
+        self.model_box = ModelBox()
+        self._error_dialog: ErrorDialog | None = None
+        self._state: ViewState | None = None
+        self._lay_out()
+        self._make_actions()
+        self._connect()
+        if settings.geometry is None or not self.restoreGeometry(settings.geometry):
+            # No larger than the screen: the result bar must not hang below its edge.
+            self.resize(_SIZE.boundedTo(self.screen().availableSize() - _FRAME))
+        self.render_state(session.state)
+
+    def sizeHint(self) -> QSize:
+        """Fits a laptop."""
+        return _SIZE
+
+    # -- building -----------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        middle = QWidget()
+        across = QHBoxLayout(middle)
+        across.setContentsMargins(0, 0, 0, 0)
+        across.setSpacing(0)
+        across.addWidget(self.slice_view, 1)
+        across.addWidget(self.slider)
+        across.addWidget(self.strip)
+        curve = QWidget()
+        down = QVBoxLayout(curve)
+        down.setContentsMargins(0, 0, 0, 0)
+        down.setSpacing(0)
+        heading = QLabel("Attention by slice")
+        heading.setProperty("role", "heading")
+        down.addWidget(heading)
+        down.addWidget(self.plot)
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.addWidget(self.series_list)
+        splitter.addWidget(middle)
+        splitter.addWidget(curve)
+        for index, stretch in enumerate((0, 1, 0)):
+            splitter.setStretchFactor(index, stretch)
+            splitter.setCollapsible(index, index != 1)
+        splitter.setSizes([220, 740, 320])
+        splitter.setHandleWidth(3)
+        splitter.splitterMoved.connect(self._align_strip)
+        centre = QWidget()
+        page = QVBoxLayout(centre)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.setSpacing(3)
+        page.addWidget(splitter, 1)
+        page.addWidget(self.result_panel)
+        self.setCentralWidget(centre)
+
+    def _action(
+        self, text: str, keys: str | list[str], run: Callable[[], object], tip: str = ""
+    ) -> QAction:
+        action = QAction(text, self)
+        action.setShortcuts([QKeySequence(k) for k in ([keys] if isinstance(keys, str) else keys)])
+        action.triggered.connect(lambda _checked=False: run())
+        action.setToolTip(f"{tip or text.replace('…', '')} ({action.shortcut().toString()})")
+        self.addAction(action)
+        return action
+
+    def _make_actions(self) -> None:
+        session = self._session
+        self._open = self._action("Open folder…", "Ctrl+O", self.ask_folder)
+        self._open_file = self._action("Open file…", "Ctrl+Shift+O", self.ask_file)
+        self._demo = self._action("Open demo study", "Ctrl+D", session.open_demo)
+        self._export = self._action(
+            "Export report…", "Ctrl+E", self.ask_export, "Export the slice report as CSV"
+        )
+        quit_action = self._action("Quit", "Ctrl+Q", self.close)
+        self._run = self._action("Run", "Ctrl+R", lambda: session.run_model(asked=True))
+        self._cancel = self._action("Cancel", "Esc", session.cancel)
+        self._choose = self._action("Choose a checkpoint file…", "Ctrl+M", self.ask_model)
+        self._reset = self._action("Reset view and window", "R", self.reset_view)
+        step = session.step_slice
+        moves = [
+            self._action("One slice towards the head", "Up", lambda: step(1)),
+            self._action("One slice towards the feet", "Down", lambda: step(-1)),
+            self._action("Ten slices towards the head", "Shift+Up", lambda: step(10)),
+            self._action("Ten slices towards the feet", "Shift+Down", lambda: step(-10)),
+            self._action("First slice (foot end)", "Home", lambda: session.set_slice(0)),
+            self._action("Last slice (head end)", "End", lambda: session.set_slice(1 << 30)),
+            self._action("Previous series", "PgUp", lambda: session.step_series(-1)),
+            self._action("Next series", "PgDown", lambda: session.step_series(1)),
+            self._action("Next marked run, towards the head", "N", lambda: self._suspicious(1)),
+            self._action("Previous marked run", "P", lambda: self._suspicious(-1)),
+        ]
+        presets = self._make_presets()
+        self._fill_menus(moves, presets, quit_action)
+        self._fill_toolbar(presets)
+
+    def _make_presets(self) -> list[QAction]:
+        group = QActionGroup(self)
+        group.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
+        self._presets: dict[str, QAction] = {}
+        for key, name in enumerate(("DICOM", *PRESETS), start=1):
+            window = PRESETS.get(name)
+            tip = f"Window {window.width_hu:g}/{window.level_hu:g}" if window else "The file's own"
+            action = self._action(name, str(key), partial(self._session.set_preset, name), tip)
+            action.setCheckable(True)
+            group.addAction(action)
+            self._presets[name] = action
+        return list(self._presets.values())
+
+    def _fill_menus(
+        self, moves: list[QAction], presets: list[QAction], quit_action: QAction
+    ) -> None:
+        bar = self.menuBar()
+        file = bar.addMenu("&File")
+        file.addActions([self._open, self._open_file, self._demo])
+        file.addSeparator()
+        file.addAction(self._export)
+        file.addSeparator()
+        file.addAction(quit_action)
+        view = bar.addMenu("&View")
+        view.addActions(presets)
+        view.addSeparator()
+        view.addAction(self._reset)
+        view.addSeparator()
+        view.addActions(moves)
+        model = bar.addMenu("&Model")
+        model.addActions([self._run, self._cancel, self._choose])
+        help_menu = bar.addMenu("&Help")
+        help_menu.addAction(self._action("About the model", "F2", self.show_model))
+        help_menu.addAction(self._action("About sadmil-viewer", "Shift+F1", self.show_about))
+
+    def _fill_toolbar(self, presets: list[QAction]) -> None:
+        bar = QToolBar("Main")
+        bar.setMovable(False)
+        bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        bar.addAction(self._open)
+        bar.addSeparator()
+        bar.addActions(presets)
+        bar.addSeparator()
+        bar.addAction(self._run)
+        bar.addAction(self._cancel)
+        gap = QWidget()
+        gap.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        bar.addWidget(gap)
+        bar.addWidget(self.model_box)
+        bar.addSeparator()
+        bar.addAction(self._export)
+        self.addToolBar(bar)
+
+    def _connect(self) -> None:
+        session = self._session
+        session.changed.connect(self.render_state)
+        session.failed.connect(self.show_error)
+        self.series_list.picked.connect(session.select_series)
+        self.slice_view.stepped.connect(session.step_slice)
+        self.slice_view.window_dragged.connect(session.set_window)
+        for widget in (self.slider, self.strip, self.plot):
+            widget.picked.connect(session.set_slice)
+            widget.stepped.connect(session.step_slice)
+        self.plot.axis_moved.connect(self._align_strip)
+        self.model_box.picked.connect(self._on_model_picked)
+        self.model_box.opened.connect(session.refresh_models)
+
+    @property
+    def session(self) -> Session:
+        """The session behind the window."""
+        return self._session
+
+    # -- drawing ------------------------------------------------------------------------------
+
+    def render_state(self, state: ViewState) -> None:
+        """Passes a new state to every widget."""
+        self.slice_view.render_state(state)
+        self.strip.render_state(state)
+        self.plot.render_state(state)
+        self.series_list.render_state(state)
+        self.result_panel.render_state(state)
+        self.slider.render_state(state)
+        self.model_box.render_state(state)
+        old, self._state = self._state, state
+        if old is None or old.slice_count != state.slice_count:
+            self._align_strip()
+        if old is None or any(
+            getattr(old, name) is not getattr(state, name) for name in _MATTERS_TO_ACTIONS
+        ):
+            self._render_actions(state)
+        # Always: the key of the preset that is set already has just unchecked its action.
+        for name, action in self._presets.items():
+            action.setChecked(name == state.preset)
+
+    def _render_actions(self, state: ViewState) -> None:
+        busy = state.opening is not None or state.scoring is not None
+        self._cancel.setEnabled(busy)
+        self._run.setEnabled(not busy and state.volume is not None and state.model is not None)
+        self._export.setEnabled(bool(self._session.records) and not busy)
+        self._presets["DICOM"].setEnabled(self._session.own_window is not None)
+        count = len(self._session.records)
+        self._export.setToolTip(
+            f"Export the slice report as CSV: {count} of {len(state.entries)} series read (Ctrl+E)"
+        )
+
+    def _align_strip(self) -> None:
+        """Gives strip and slider the same vertical axis as the curve."""
+        top, bottom = self.plot.axis_extent()
+        for widget in (self.strip, self.slider):
+            shift = self.plot.mapTo(self, QPoint(0, 0)).y() - widget.mapTo(self, QPoint(0, 0)).y()
+            widget.set_axis(top + shift, bottom + shift)
+
+    def resizeEvent(self, event: object) -> None:
+        """Keeps strip and curve aligned."""
+        super().resizeEvent(event)  # type: ignore[arg-type]
+        self._align_strip()
+
+    def showEvent(self, event: object) -> None:
+        """As above, for the first layout."""
+        super().showEvent(event)  # type: ignore[arg-type]
+        self._align_strip()
+
+    # -- doing --------------------------------------------------------------------------------
+
+    def ask_folder(self) -> None:
+        """Lets the user choose a folder to open."""
+        folder = ask_folder(self, "Open a folder of head CT")
+        if folder:
+            self._session.open_path(folder)
+
+    def ask_file(self) -> None:
+        """Lets the user choose one file to open."""
+        file = ask_file(self, "Open a DICOM file")
+        if file:
+            self._session.open_path(file)
+
+    def ask_model(self) -> None:
+        """Lets the user choose a checkpoint file."""
+        file = ask_file(self, "Choose a checkpoint", "Checkpoints (*.safetensors);;All files (*)")
+        if file:
+            self._session.choose_model(str(file))
+
+    def ask_export(self) -> None:
+        """Lets the user choose where the slice report goes."""
+        # No identifier in the default name.
+        file = ask_save(self, "Export slice report", "slice_report.csv", "CSV (*.csv)")
+        if file:
+            self._session.export_csv(file)
+
+    def reset_view(self) -> None:
+        """Fits the slice again and returns to the brain window."""
+        self.slice_view.reset_view()
+        self._session.set_preset("Brain")
+
+    def _suspicious(self, direction: int) -> None:
+        self._session.step_suspicious(direction)
+
+    def _on_model_picked(self, item: ModelItem) -> None:
+        self._settings.model = item.name  # never a path: it may name a patient
+        self._session.choose_model(str(item.path))
+
+    def show_error(self, error: SadmilError) -> None:
+        """Shows an error in a dialog that can be copied; the window goes on answering.
+
+        A newer error takes the place of the older one.
+        """
+        if self._error_dialog is not None:
+            self._error_dialog.close()
+        dialog = ErrorDialog(error, self._session.asked_path, self)
+        dialog.finished.connect(self._forget_dialog)
+        self._error_dialog = dialog
+        dialog.show()
+
+    def _forget_dialog(self) -> None:
+        if self.sender() is self._error_dialog:
+            self._error_dialog = None
+
+    def show_model(self) -> None:
+        """Shows what the chosen model is, from its header."""
+        model = self._session.state.model
+        if model is None:
+            QMessageBox.information(self, "Model", "No model is chosen.")
+            return
+        header, about = model.header, model.header.provenance
+        rule = header.rule
+        lines = [
+            f"Model: {header.name}",
+            f"SHA-256: {header.model_sha256}",
+            f"Supervision: {header.supervision} labels",
+            f"Decision: scan p > {rule.scan_threshold:g}; "
+            f"slice {rule.describe(header.model.bag_padding)}",
+            "",
+            about.description,
+            f"Trained on: {about.training_data}",
+            f"Licence: {about.license}",
+            f"Limits: {about.limits}",
+            f"Cite: {about.citation}",
+            f"Source: {about.source}",
+        ]
+        QMessageBox.information(self, "About the model", "\n".join(lines))
+
+    def show_about(self) -> None:
+        """Says what the program is and is not."""
+        QMessageBox.about(
+            self,
+            "About sadmil-viewer",
+            f"sadmil-viewer {__version__}\n\nReads head CT beside SA-DMIL (Wu et al., MICCAI "
+            f"2023, arXiv 2307.09457): attention over slices, learned from scan labels.\n\n"
+            f"{RESEARCH_USE_NOTICE}.",
+        )
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Accepts a file or folder from the desktop."""
+        if _dropped(event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Opens what was dropped; of several files, the folder they are in."""
+        path = _dropped(event.mimeData().urls())
+        if path is not None:
+            event.acceptProposedAction()
+            self._session.open_path(path)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Asks first while work is under way; then stops it."""
+        if self._session.jobs.is_any_busy() and self.isVisible():
+            answer = QMessageBox.question(
+                self, "Close", "Work is still under way. Stop it and close?"
+            )
+            if answer != QMessageBox.StandardButton.Yes:
+                event.ignore()
+                return
+        self._settings.geometry = self.saveGeometry()
+        self.hide()
+        self._session.close()
+        event.accept()
+
+
+def _dropped(urls: list[QUrl]) -> Path | None:
+    """The path to open for what was dropped; None where that is not one place."""
+    paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+    if len(paths) == 1:
+        return paths[0]
+    folders = {path.parent for path in paths}
+    return folders.pop() if len(folders) == 1 else None

@@ -1,0 +1,177 @@
+"""The result bar: the scan's probability and decision, apart from attention; always the notice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QLabel,
+    QProgressBar,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from sadmil_core import RESEARCH_USE_NOTICE
+from sadmil_core.result import describe_runs, positive_runs, slice_number
+from viewer import theme
+from viewer.widgets.elided_label import ElidedLabel
+
+if TYPE_CHECKING:
+    from sadmil_core.result import ScanResult
+    from viewer.model.jobs import JobProgress
+    from viewer.model.state import ModelChoice, ViewState
+
+_HEIGHT = 64
+_RUNS_NAMED = 4
+
+
+class ResultPanel(QWidget):
+    """Says what the model made of the scan, which model it was, and that it is no diagnosis.
+
+    While something runs, its progress stands where messages stand otherwise.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._decision = QLabel()
+        self._decision.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._decision.setMinimumWidth(130)
+        self._result, self._model = ElidedLabel(), ElidedLabel()
+        self._model.setProperty("role", "muted")
+        self._caution = ElidedLabel()
+        self._caution.setProperty("role", "notice")
+        self._notice = QLabel()
+        self._notice.setProperty("role", "notice")
+        self._notice.setWordWrap(True)
+        self._notice.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self._notice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        for label in (self._decision, self._result, self._model, self._caution, self._notice):
+            label.setFont(theme.tabular(self.font()))
+        self._phase = ElidedLabel()
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(False)
+        self._bar.setFixedHeight(8)
+        self._bar.setAccessibleName("Progress")
+        self._side = QStackedWidget()
+        self._side.addWidget(self._notice)
+        self._side.addWidget(self._progress_page())
+        self._lay_out()
+
+    def _progress_page(self) -> QWidget:
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 4, 0, 4)
+        column.addWidget(self._phase)
+        column.addWidget(self._bar)
+        return page
+
+    def _lay_out(self) -> None:
+        research = QLabel(RESEARCH_USE_NOTICE.replace(", ", ",\n"))
+        research.setAccessibleName(RESEARCH_USE_NOTICE)
+        research.setProperty("role", "research")
+        research.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(10, 7, 12, 7)
+        layout.setHorizontalSpacing(18)
+        layout.setVerticalSpacing(3)
+        layout.addWidget(self._decision, 0, 0, 2, 1)
+        layout.addWidget(self._result, 0, 1, 1, 2)
+        layout.addWidget(self._model, 1, 1)
+        layout.addWidget(self._caution, 1, 2)
+        layout.addWidget(self._side, 0, 3, 2, 1)
+        layout.addWidget(research, 0, 4, 2, 1)
+        layout.setColumnStretch(2, 3)
+        layout.setColumnStretch(3, 2)
+        # A fixed height: the image above must not jump when a message comes or goes.
+        self.setFixedHeight(_HEIGHT)
+
+    def render_state(self, state: ViewState) -> None:
+        """Writes the state out."""
+        result = state.result
+        self._show_decision(state)
+        self._result.setText(_result_text(result) if result else "no scan probability")
+        self._model.setText(_model_text(state.model, result))
+        self._caution.setText(_caution(state))
+        self._notice.setText(state.message or state.notice)
+        self._notice.setToolTip(self._notice.text())
+        self._show_progress(state.scoring or state.opening)
+
+    def _show_progress(self, progress: JobProgress | None) -> None:
+        self._side.setCurrentIndex(0 if progress is None else 1)
+        if progress is None:
+            return
+        text = progress.phase
+        if progress.total:
+            text += f", {progress.done} of {progress.total}"
+        if progress.left_s is not None:
+            text += f", {progress.left_s:.0f} s left"
+        self._phase.setText(text)
+        self._bar.setRange(0, progress.total)
+        self._bar.setValue(progress.done)
+
+    def _show_decision(self, state: ViewState) -> None:
+        result = state.result
+        if result is not None:
+            text, role = ("POSITIVE", "signal") if result.scan_positive else ("negative", "clear")
+        elif state.scoring is not None:
+            text, role = "reading", "clear"
+        elif state.entry is not None:
+            text, role = "not scored", "clear"
+        else:
+            text, role = "no scan", "clear"
+        self._decision.setText(text)
+        self._decision.setAccessibleName(f"Decision: {text}")
+        if self._decision.property("role") != role:
+            self._decision.setProperty("role", role)
+            self._decision.style().unpolish(self._decision)
+            self._decision.style().polish(self._decision)
+
+
+def _result_text(result: ScanResult) -> str:
+    return (
+        f"scan probability of hemorrhage {_probability(result.scan_probability)} "
+        f"(threshold {result.rule.scan_threshold:g}),  {_slices_text(result)}"
+    )
+
+
+def _probability(value: float) -> str:
+    """Three decimals that never claim certainty."""
+    if value > 0.999:
+        return "> 0.999"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _slices_text(result: ScanResult) -> str:
+    runs = positive_runs(result.slice_positive)
+    if not runs:
+        if result.rule.gated and not result.scan_positive:
+            return "no slice marked: the scan is below its threshold"
+        return "no slice marked"
+    peak = f"peak {slice_number(result.peak)}"
+    if len(runs) > _RUNS_NAMED:
+        count = int(result.slice_positive.sum())
+        return f"{count} marked slices in {len(runs)} runs, {peak}"
+    return f"marked slices {describe_runs(result.slice_positive)}, {peak}"
+
+
+def _model_text(model: ModelChoice | None, result: ScanResult | None) -> str:
+    if model is None:
+        return "no model"
+    text = f"model {model.header.name}, {model.header.model_sha256[:12]}"
+    if result is not None:
+        took = sum(result.execution.seconds.values())
+        text += f", {result.execution.device} {result.execution.precision}, {took:.1f} s"
+    return text
+
+
+def _caution(state: ViewState) -> str:
+    """What must stand beside a model that was never meant for patients, whatever else is said."""
+    if state.model is None or not state.model.header.provenance.phantoms_only:
+        return ""
+    if state.entry is not None and not state.entry.is_phantom:
+        return "demonstration model: its numbers mean nothing on a patient's scan"
+    return "demonstration model, trained on synthetic heads only"
