@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +24,6 @@ from sadmil_core.progress import Progress, no_progress
 from sadmil_core.result import MIN_SLICES, Execution, ScanResult, sigmoid
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from numpy.typing import NDArray
 
     from sadmil_core.dicom import CTVolume, StackEntry
@@ -92,6 +89,7 @@ class Predictor:
         self._device = device
         self._encoder = copy.deepcopy(self.model.module.encoder).eval().to(device)
         self._encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._encoder.set_convolution_dtype(self._dtype)
         self._h_pad: torch.Tensor | None = None
 
     @property
@@ -161,15 +159,11 @@ class Predictor:
             return None
 
     def _encode_chunk(self, x: NDArray[np.float32]) -> torch.Tensor:
-        x_NCHW = torch.from_numpy(x).to(self._device, memory_format=torch.channels_last)
-        with self._autocast():
-            h_ND: torch.Tensor = self._encoder(x_NCHW)
+        x_NCHW = torch.from_numpy(x).to(
+            self._device, self._dtype, memory_format=torch.channels_last
+        )
+        h_ND: torch.Tensor = self._encoder(x_NCHW)
         return h_ND.float().cpu()
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self._dtype is torch.float32:
-            return nullcontext()
-        return torch.autocast(self._device.type, dtype=self._dtype)
 
     def _make_room(self, warnings: list[CodedWarning], error: RuntimeError) -> None:
         """Takes less of the device's memory.

@@ -61,8 +61,19 @@ class ConvEncoder(nn.Module):
         )
         self._output = config.output
 
+    def set_convolution_dtype(self, dtype: torch.dtype) -> None:
+        """Runs the convolutions in another precision; BatchNorm keeps its statistics in fp32.
+
+        For inference. Done once, where autocast would cast the weights again for each chunk.
+
+        Args:
+            dtype: Of the convolutions' weights; inputs must be given in it.
+        """
+        for block in self.blocks:
+            block.conv.to(dtype)
+
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Returns h_ND."""
+        """Returns h_ND, in the dtype of the input."""
         y_NCHW: Tensor = self.blocks(x_NCHW)
         if self._output == "max":
             return torch.amax(y_NCHW, dim=(2, 3))
