@@ -41,8 +41,9 @@ QMenu::separator {{ height: 1px; background: {LINE}; margin: 4px 8px; }}
 QToolBar {{ background: {PANEL}; border: 0; border-bottom: 1px solid {GROUND}; spacing: 4px;
   padding: 5px 8px; }}
 QToolBar::separator {{ width: 1px; background: {LINE}; margin: 4px 6px; }}
+QToolBar QToolButton#qt_toolbar_ext_button {{ background: {LINE}; min-width: 14px; }}
 QToolButton, QPushButton {{ background: transparent; border: 1px solid transparent;
-  border-radius: 4px; padding: 5px 8px; }}
+  border-radius: 4px; padding: 5px 7px; }}
 QPushButton {{ background: {RAISED}; border-color: {LINE}; }}
 QToolButton:hover, QPushButton:hover {{ background: {RAISED}; border-color: {LINE}; }}
 QToolButton:pressed, QPushButton:pressed {{ background: {LINE}; }}

@@ -30,6 +30,19 @@ def turn_wheel(widget, notches: int, modifiers=Qt.KeyboardModifier.NoModifier) -
     QApplication.sendEvent(widget, event)
 
 
+def drop(window, *paths) -> None:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    event = QDropEvent(
+        QPointF(50, 50),
+        Qt.DropAction.CopyAction,
+        data,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    window.dropEvent(event)
+
+
 def brightness(window, x: int, y: int) -> int:
     """The gray of a point of the drawn slice."""
     return window.slice_view.grab().toImage().pixelColor(x, y).lightness()
@@ -216,16 +229,7 @@ def test_marked_slices_are_framed_and_named_in_words(read_window):
 
 
 def test_dropping_a_folder_opens_it(qtbot, window, study):
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(study))])
-    event = QDropEvent(
-        QPointF(50, 50),
-        Qt.DropAction.CopyAction,
-        data,
-        Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )
-    window.dropEvent(event)
+    drop(window, study)
     wait_until_idle(qtbot, window.session)
     assert window.session.state.slice_count == 12
 
@@ -409,15 +413,6 @@ def test_a_file_dialog_leaves_no_folder_name_on_disk(window, monkeypatch, tmp_pa
 
 
 def test_several_files_dropped_open_their_folder(qtbot, window, study):
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in sorted(study.glob("*.dcm"))[:3]])
-    event = QDropEvent(
-        QPointF(50, 50),
-        Qt.DropAction.CopyAction,
-        data,
-        Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )
-    window.dropEvent(event)
+    drop(window, *sorted(study.glob("*.dcm"))[:3])
     wait_until_idle(qtbot, window.session)
     assert window.session.state.slice_count == 12

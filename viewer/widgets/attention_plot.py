@@ -51,7 +51,7 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
         plot.setMenuEnabled(False)
         plot.hideButtons()
         plot.setMouseEnabled(False, False)
-        plot.setLabel("bottom", "attention weight (no probability)", color=theme.MUTED)
+        plot.setLabel("bottom", "a weight, not a probability", color=theme.MUTED)
         for side in ("left", "bottom"):
             plot.getAxis(side).enableAutoSIPrefix(False)
         plot.getAxis("left").setTextPen(theme.MUTED)

@@ -107,7 +107,7 @@ class MainWindow(QMainWindow):
         splitter.addWidget(self.series_list)
         splitter.addWidget(middle)
         splitter.addWidget(curve)
-        for index, stretch in enumerate((0, 1, 0)):
+        for index, stretch in enumerate((1, 5, 2)):
             splitter.setStretchFactor(index, stretch)
             splitter.setCollapsible(index, index != 1)
         splitter.setSizes([220, 740, 320])
@@ -134,11 +134,13 @@ class MainWindow(QMainWindow):
     def _make_actions(self) -> None:
         session = self._session
         self._open = self._action("Open folder…", "Ctrl+O", self.ask_folder)
+        self._open.setIconText("Open")
         self._open_file = self._action("Open file…", "Ctrl+Shift+O", self.ask_file)
         self._demo = self._action("Open demo study", "Ctrl+D", session.open_demo)
         self._export = self._action(
             "Export report…", "Ctrl+E", self.ask_export, "Export the slice report as CSV"
         )
+        self._export.setIconText("Export")
         quit_action = self._action("Quit", "Ctrl+Q", self.close)
         self._run = self._action("Run", "Ctrl+R", lambda: session.run_model(asked=True))
         self._cancel = self._action("Cancel", "Esc", session.cancel)

@@ -27,7 +27,7 @@ class ModelBox(QComboBox):
         self._shown: tuple[tuple[ModelItem, ...], str] | None = None
         self.setAccessibleName("Model")
         self.setToolTip("The model that reads the scans")
-        self.setMinimumWidth(130)
+        self.setMinimumWidth(120)
         self.activated.connect(lambda index: self.picked.emit(self.itemData(index)))
 
     def render_state(self, state: ViewState) -> None:

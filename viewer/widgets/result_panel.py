@@ -57,6 +57,8 @@ class ResultPanel(QWidget):
         self._bar.setFixedHeight(8)
         self._bar.setAccessibleName("Progress")
         self._side = QStackedWidget()
+        # Takes the room it is given below, and asks for none.
+        self._side.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self._side.addWidget(self._notice)
         self._side.addWidget(self._progress_page())
         self._lay_out()
@@ -74,7 +76,7 @@ class ResultPanel(QWidget):
         research.setAccessibleName(RESEARCH_USE_NOTICE)
         research.setProperty("role", "research")
         research.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        layout = QGridLayout(self)
+        self._layout = layout = QGridLayout(self)
         layout.setContentsMargins(10, 7, 12, 7)
         layout.setHorizontalSpacing(18)
         layout.setVerticalSpacing(3)
@@ -102,6 +104,7 @@ class ResultPanel(QWidget):
 
     def _show_progress(self, progress: JobProgress | None) -> None:
         self._side.setCurrentIndex(0 if progress is None else 1)
+        self._layout.setColumnStretch(3, 2 if progress or self._notice.text() else 0)
         if progress is None:
             return
         text = progress.phase

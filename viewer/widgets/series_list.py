@@ -33,7 +33,7 @@ class SeriesList(QWidget):
         self._heading.setProperty("role", "heading")
         self._list = QListWidget()
         self._list.setAccessibleName("Series")
-        self._list.setWordWrap(True)
+        self._list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.currentRowChanged.connect(self._on_row)
         # The current row again: loads a series whose loading was stopped.
@@ -87,8 +87,9 @@ class SeriesList(QWidget):
         self._list.blockSignals(True)
         self._list.clear()
         for entry, identity in zip(state.entries, state.identities, strict=True):
-            item = QListWidgetItem(_describe(entry, identity))
-            item.setToolTip("\n".join(warning.message for warning in entry.warnings))
+            text = _describe(entry, identity)
+            item = QListWidgetItem(text)
+            item.setToolTip("\n".join([text, *(w.message for w in entry.warnings)]))
             self._list.addItem(item)
         if state.selected is not None:
             self._list.setCurrentRow(state.selected)

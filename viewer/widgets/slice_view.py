@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from viewer.model.state import Preview, ViewState
 
 _MARGIN = 12
+_ROOMY_PX = 560
 _MIN_ZOOM, _MAX_ZOOM = 0.2, 20.0
 
 
@@ -287,7 +288,9 @@ class SliceView(QWidget):
         text = f"● Marked: {rule} {score:.3f} > {result.slice_threshold:.3f}"
         box = painter.fontMetrics().boundingRect(text).adjusted(-10, -5, 10, 5)
         box.moveCenter(self.rect().center())
-        box.moveTop(_MARGIN + 24)
+        # In a narrow view below the corner texts, else beside them.
+        below = 4 * painter.fontMetrics().height() if self.width() < _ROOMY_PX else 24
+        box.moveTop(_MARGIN + below)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(theme.SIGNAL))
         painter.drawRoundedRect(box, 4, 4)
