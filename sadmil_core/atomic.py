@@ -39,14 +39,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         WriteError: The system refused (full disk, no permission, missing folder); nothing is
             left behind and an older file of that name is untouched.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise WriteError(
-            f"{path} is a device or a pipe, and would be replaced.",
-            remedy="Choose the name of a file.",
-        )
+    # Of a link the target is replaced, not the link.
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise WriteError(
+                f"{path} is a device or a pipe, and would be replaced.",
+                remedy="Choose the name of a file.",
+            )
         with temporary.open("xb") as stream:
             yield stream
             stream.flush()

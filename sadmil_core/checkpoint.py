@@ -147,8 +147,13 @@ def read_header(path: Path) -> CheckpointHeader:
     try:
         with safetensors.safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
+    except safetensors.SafetensorError as error:
         raise _not_a_checkpoint(path, str(error)) from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            remedy="Check that you may read the file.",
+        ) from error
     return _parse(path, metadata)
 
 

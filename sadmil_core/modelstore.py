@@ -37,7 +37,7 @@ def installed_models() -> tuple[InstalledModel, ...]:
     """All models by name, shipped ones first; unusable files are listed with their problem."""
     found: list[InstalledModel] = []
     for folder, shipped in ((_shipped_dir(), True), (user_models_dir(), False)):
-        for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []:
+        for path in _checkpoints_in(folder):
             try:
                 header, problem = read_header(path), ""
             except CheckpointError as error:
@@ -54,28 +54,46 @@ def installed_models() -> tuple[InstalledModel, ...]:
     return tuple(found)
 
 
+def _checkpoints_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    except OSError:
+        return []  # a folder one may not look into has nothing to choose from
+
+
 def resolve_model(name_or_file: str = DEFAULT_MODEL) -> Path:
     """The checkpoint a user means.
 
-    A path to a file wins; then the user's model folder; then the shipped models.
+    What can be a name is looked for in the user's model folder, then among the shipped models;
+    a file of that name in the current folder comes last.
 
     Raises:
         CheckpointError: There is no such file or model; the message lists those there are.
     """
     as_path = Path(name_or_file)
-    if as_path.is_file():
-        return as_path
     looks_like_name = _NAME.fullmatch(name_or_file) and not name_or_file.endswith(SUFFIX)
+    if not looks_like_name and _is_file(as_path):
+        return as_path
     if looks_like_name:
         for folder in (user_models_dir(), _shipped_dir()):
             candidate = folder / f"{name_or_file}{SUFFIX}"
-            if candidate.is_file():
+            if _is_file(candidate):
                 return candidate
+        if _is_file(as_path):
+            return as_path
     names = ", ".join(sorted({model.name for model in installed_models()})) or "none"
     raise CheckpointError(
         f"There is no model or file {name_or_file!r}; installed models: {names}.",
         remedy="`sadmil weights fetch published` downloads the authors' weights.",
     )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file, as far as one may look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def model_path_for(name: str) -> Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from sadmil_core.preprocess import Bag
 
 _DEFAULT_CHUNK = {"cpu": 1, "cuda": 16, "mps": 8}
+_log = logging.getLogger(__name__)
 _PHASE = "reading with the model"
 
 
@@ -83,6 +86,8 @@ class Predictor:
         self._chunk = chunk or 1
         self._move_to(choose_device(device))
         self._chunk = chunk or _DEFAULT_CHUNK[self._device.type]
+        self._wanted = (self._device, self._chunk)
+        self._lock = threading.Lock()
 
     def _move_to(self, device: torch.device) -> None:
         self._dtype = check_precision(self._precision, device)
@@ -113,6 +118,14 @@ class Predictor:
             Cancelled: From ``progress``.
         """
         require_scorable(volume.entry)
+        with self._lock:  # a cancelled run may still be at its last chunk
+            if self._device != self._wanted[0]:
+                self._move_to(self._wanted[0])
+            # Every scan starts as wished, so that each one that had to fall back says so.
+            self._chunk = self._wanted[1]
+            return self._run(volume, progress)
+
+    def _run(self, volume: CTVolume, progress: Progress) -> ScanResult:
         warnings: list[CodedWarning] = []
         if self.model.header.provenance.phantoms_only and not volume.entry.is_phantom:
             warnings.append(
@@ -214,6 +227,9 @@ class Predictor:
         if pooled.padding_contribution is not None:
             padding = float(pooled.padding_contribution)
         logit = float(pooled.logit)
+        _log.info(
+            "%d slices read on %s in %.2f s", len(attention), self.device, sum(seconds.values())
+        )
         if not (math.isfinite(logit) and np.isfinite(attention).all()):
             # Compared with a threshold, NaN would pass for a negative scan.
             raise UnscorableError(

@@ -16,9 +16,19 @@ if TYPE_CHECKING:
 
 
 def read_stack(
-    entry: StackEntry, predictor: Predictor, progress: Progress = no_progress
+    entry: StackEntry,
+    predictor: Predictor,
+    progress: Progress = no_progress,
+    *,
+    mend_quirk: bool = True,
 ) -> ScanRecord:
     """Loads and scores one stack.
+
+    Args:
+        entry: From an index.
+        predictor: The model on its device.
+        progress: Called for each slice, loading and scoring.
+        mend_quirk: Undo the RSNA 12-bit defect where headers show it.
 
     Returns:
         Its record; a stack that cannot be read or must not be scored has no result, and says
@@ -28,7 +38,7 @@ def read_stack(
         Cancelled: From ``progress``.
     """
     try:
-        volume = load_volume(entry, progress)
+        volume = load_volume(entry, progress, mend_quirk=mend_quirk)
     except DecodeError as error:
         identity = predictor.model.header.identity
         return unscored(entry, identity, WarningCode.READ_FAILED, error)

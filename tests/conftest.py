@@ -16,4 +16,7 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     folder = tmp_path_factory.mktemp("user")
     monkeypatch.setenv("SADMIL_DATA_DIR", str(folder / "data"))
     monkeypatch.setenv("SADMIL_CACHE_DIR", str(folder / "cache"))
+    # Where QSettings keeps its files on Linux, in processes the tests start; in this one:
+    # tests/viewer/conftest.py.
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     return folder

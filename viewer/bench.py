@@ -124,7 +124,8 @@ def _compare_slice_change(
 
 
 def _new_window() -> MainWindow:
-    window = MainWindow(Session(), Settings(QSettings("sadmil", "bench")))
+    window = MainWindow(Session(), Settings(QSettings(os.devnull, QSettings.Format.IniFormat)))
+    window.keeps_geometry = False
     window.resize(1280, 800)
     window.show()
     return window

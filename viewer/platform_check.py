@@ -21,6 +21,14 @@ _FOR_X11 = {
     "libxcb-icccm.so.4": "libxcb-icccm4",
     "libxcb-keysyms.so.1": "libxcb-keysyms1",
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    "libxcb-shape.so.0": "libxcb-shape0",
+    "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-render-util.so.0": "libxcb-render-util0",
+    "libxcb-randr.so.0": "libxcb-randr0",
+    "libxcb-sync.so.1": "libxcb-sync1",
+    "libxcb-xfixes.so.0": "libxcb-xfixes0",
+    "libxcb-xkb.so.1": "libxcb-xkb1",
+    "libX11-xcb.so.1": "libx11-xcb1",
 }
 
 
@@ -64,7 +72,8 @@ def missing_packages(*, on_screen: bool) -> list[str]:
     """
     if not sys.platform.startswith("linux"):
         return []
-    x11 = on_screen and not os.environ.get("WAYLAND_DISPLAY")
+    forced = os.environ.get("QT_QPA_PLATFORM", "").startswith("xcb")
+    x11 = on_screen and (forced or not os.environ.get("WAYLAND_DISPLAY"))
     needed = _ALWAYS | (_FOR_X11 if x11 else {})
     return [package for library, package in needed.items() if not _loads(library)]
 

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PATH = re.compile(
-    r"""(?:[A-Za-z]:\\|/|\\\\)      # a drive, a root or a share
-        (?:[^\s'":;,<>|]+[/\\])+    # folders
-        ([^\s'":;,<>|/\\]+)?        # the last part
-    """,
-    re.VERBOSE,
-)
+# From a drive, a root or a share to the last separator before a quote or the line's end: folder
+# names may hold spaces. Then the last part, up to a space.
+_PATH = re.compile(r"""(?:[A-Za-z]:\\|(?<![\w<])/|\\\\)(?:[^'":;<>|\n]*[/\\])?([^\s'":;,<>|]*)""")
 
 
 def scrub(text: str, root: Path | None = None) -> str:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QApplication
 from sadmil_core.atomic import replacing
 from sadmil_core.errors import SadmilError, UnscorableError
 from sadmil_core.report import write_csv
+from viewer.model.jobs import unexpected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,9 @@ class Snapshot(QObject):
     def __init__(self, window: MainWindow, picture: Path, report: Path | None) -> None:
         super().__init__(window)
         self.status = 0
+        self._asked = False
         self._window, self._picture, self._report = window, picture, report
+        window.keeps_geometry = False
         session = window.session
         session.failed.disconnect(window.show_error)
         session.failed.connect(self._fail)
@@ -40,7 +43,8 @@ class Snapshot(QObject):
         if session.jobs.is_any_busy():
             return
         state = session.state
-        if state.volume is not None and state.record is None and self.status == 0:
+        if state.volume is not None and state.record is None and not self._asked:
+            self._asked = True
             session.run_model(asked=True)
             if session.jobs.is_any_busy():
                 return
@@ -54,14 +58,17 @@ class Snapshot(QObject):
 
     def finish(self) -> None:
         """Saves and quits."""
-        self._show_peak()
-        QApplication.processEvents()
         try:
+            self._show_peak()
+            QApplication.processEvents()
             self._save()
         except SadmilError as error:
             self._fail(error)
-        self._window.close()
-        QApplication.exit(self.status)
+        except Exception as error:  # noqa: BLE001 - the program must end whatever happens here
+            self._fail(unexpected(error))
+        finally:
+            self._window.close()
+            QApplication.exit(self.status)
 
     def _show_peak(self) -> None:
         result = self._window.session.state.result

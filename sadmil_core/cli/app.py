@@ -67,6 +67,10 @@ def main() -> None:
         if error.detail and logging.getLogger().isEnabledFor(logging.DEBUG):
             errors.print(error.detail, markup=False, soft_wrap=True)
         sys.exit(1)
-    except (Cancelled, KeyboardInterrupt):
-        errors.print("sadmil: interrupted; nothing was written.", markup=False)
+    except Cancelled:
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        # What no part of the program has foreseen: most often a folder one may not enter.
+        where = f"{error.filename}: " if error.filename else ""
+        errors.print(f"sadmil: {where}{error.strerror or error}.", style="red", soft_wrap=True)
+        sys.exit(1)

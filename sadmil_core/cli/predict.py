@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -63,6 +64,13 @@ def predict(
     json: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write the report as JSON.")
     ] = None,
+    mend_quirk: Annotated[
+        bool,
+        typer.Option(
+            "--mend-quirk/--no-mend-quirk",
+            help="Undo the RSNA 12-bit defect where it shows.",
+        ),
+    ] = True,
 ) -> None:
     """Read every CT series with SA-DMIL. Research use only, not for diagnosis.
 
@@ -72,7 +80,7 @@ def predict(
     _require_folder(json, "--json")
     if csv is not None and json is not None and csv.resolve() == json.resolve():
         raise typer.BadParameter("is the same file as --csv", param_hint="--json")
-    missing = [path for path in paths if not path.exists()]
+    missing = [path for path in paths if not os.path.lexists(path)]
     if missing:
         raise typer.BadParameter(f"{missing[0]} does not exist", param_hint="PATH")
     checkpoint = resolve_model(model)
@@ -86,19 +94,33 @@ def predict(
 
         for number, entry in enumerate(entries, start=1):
             with progress_bar(f"series {number}/{len(entries)}:") as progress:
-                records.append(read_stack(entry, predictor, progress))
+                records.append(read_stack(entry, predictor, progress, mend_quirk=mend_quirk))
         # Printed first: a full disk must not cost what was computed.
-        _print(records, index.failures)
-        _write(records, index.skipped, csv, json)
-    lost = index is not None and bool(index.failures)
-    if failures or lost or any(record.result is None for record in records):
+        skipped = _all_skipped(index, records)
+        _print(records, [file for file in skipped if file.reason.is_failure])
+        _write(records, skipped, csv, json)
+        failures += sum(file.reason.is_failure for file in skipped)
+    if failures or any(record.result is None for record in records):
         raise typer.Exit(1)
+
+
+def _all_skipped(index: SeriesIndex, records: list[ScanRecord]) -> list[SkippedFile]:
+    """The files passed over while indexing, and those whose pixels could not be decoded."""
+    found = {file.path: file for file in index.skipped}
+    for record in records:
+        found.update({file.path: file for file in record.entry.skipped})
+    return [found[path] for path in sorted(found)]
 
 
 def _require_folder(path: Path | None, option: str) -> None:
     """Refuses an output that cannot be written before hours of work, not after."""
-    if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
-        problem = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
+    if path is not None and (os.path.isdir(path) or not os.path.isdir(path.resolve().parent)):
+        folder = os.path.isdir(path)
+        problem = (
+            "is a folder"
+            if folder
+            else "lies in a folder that does not exist or may not be entered"
+        )
         raise typer.BadParameter(f"{path} {problem}", param_hint=option)
 
 

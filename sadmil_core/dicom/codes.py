@@ -25,6 +25,7 @@ class WarningCode(StrEnum):
     DUPLICATES_DROPPED = "DUPLICATES_DROPPED"
     SERIES_SPLIT = "SERIES_SPLIT"
     INVALID_UID = "INVALID_UID"
+    NO_STUDY_UID = "NO_STUDY_UID"
     REPEATED_UIDS = "REPEATED_UIDS"
     NO_RESCALE = "NO_RESCALE"
     NO_PIXEL_SPACING = "NO_PIXEL_SPACING"
@@ -77,6 +78,7 @@ class SkipReason(StrEnum):
     DAMAGED = "DAMAGED"
     TRUNCATED = "TRUNCATED"
     UNREADABLE = "UNREADABLE"
+    NO_PREAMBLE = "NO_PREAMBLE"
 
     @property
     def is_failure(self) -> bool:

@@ -63,6 +63,16 @@ def decode_hu(
         DecodeError: The pixels cannot be decoded, or the file has changed since the header
             was read.
     """
+    try:
+        return _decode(header, mend_quirk)
+    except DecodeError:
+        raise
+    # Decoders raise many kinds of errors on damaged data; all of them mean the same here.
+    except Exception as error:
+        raise _undecodable(header, error) from error
+
+
+def _decode(header: SliceHeader, mend_quirk: bool) -> NDArray[np.int16] | NDArray[np.float32]:
     words = _read_words(header)
     padded = None
     if header.padding is not None and not _fits_stored_bits(header):
@@ -130,29 +140,32 @@ def read_stored(header: SliceHeader) -> NDArray[np.integer]:
     Raises:
         DecodeError: As for :func:`decode_hu`.
     """
-    return _clear_unused_bits(_read_words(header), header)
+    try:
+        return _clear_unused_bits(_read_words(header), header)
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise _undecodable(header, error) from error
 
 
 def _read_words(header: SliceHeader) -> NDArray[np.integer]:
     """The stored words as they are in the file, (rows, columns), for this call to change."""
-    try:
-        if _stamp(header) != header.file_stamp:
-            raise DecodeError(
-                f"{header.path} has changed since the folder was indexed.",
-                remedy="Open the folder again.",
-            )
-        if header.pixel_offset is not None and header.bits_allocated == 16:
-            return _read_native(header)
-        return _read_through_plugins(header)
-    except DecodeError:
-        raise
-    # Decoders raise many kinds of errors on damaged data; all of them mean the same here.
-    except Exception as error:
+    if _stamp(header) != header.file_stamp:
         raise DecodeError(
-            f"{header.path} could not be decoded: {error}.",
-            remedy="The file is damaged, or its compression is not supported; export it again.",
-            detail=f"{type(error).__name__}, transfer syntax {header.transfer_syntax}",
-        ) from error
+            f"{header.path} has changed since the folder was indexed.",
+            remedy="Open the folder again.",
+        )
+    if header.pixel_offset is not None and header.bits_allocated == 16:
+        return _read_native(header)
+    return _read_through_plugins(header)
+
+
+def _undecodable(header: SliceHeader, error: Exception) -> DecodeError:
+    return DecodeError(
+        f"{header.path} could not be decoded: {error}.",
+        remedy="The file is damaged, or its compression is not supported; export it again.",
+        detail=f"{type(error).__name__}, transfer syntax {header.transfer_syntax}",
+    )
 
 
 def _stamp(header: SliceHeader) -> tuple[int, int]:

@@ -107,6 +107,10 @@ def read_header(path: Path) -> SliceHeader | SkippedFile:
         with path.open("rb") as stream:
             return _read(path, stream)
     except InvalidDicomError:
+        if _starts_with_dataset(path):
+            return SkippedFile(
+                path, SkipReason.NO_PREAMBLE, "DICOM without preamble is not read yet"
+            )
         return _not_dicom(path, "not a DICOM file")
     except PermissionError:
         return SkippedFile(path, SkipReason.UNREADABLE, "no permission to read it")
@@ -119,9 +123,23 @@ def read_header(path: Path) -> SliceHeader | SkippedFile:
         )
 
 
+def _starts_with_dataset(path: Path) -> bool:
+    """Whether a file starts with an element of group 0008, as data sets without a head do."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+    except OSError:
+        return False
+    if len(start) < 8 or start[:2] != b"\x08\x00":
+        return False
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return explicit or int.from_bytes(start[4:8], "little") < 256
+
+
 def _not_dicom(path: Path, message: str) -> SkippedFile:
     """A file without a DICOM head: foreign, unless its own name says it should have one."""
-    if path.suffix.lower() in _DICOM_SUFFIXES:
+    # macOS leaves a file "._name" beside each file it copies to a foreign disk.
+    if path.suffix.lower() in _DICOM_SUFFIXES and not path.name.startswith("._"):
         return SkippedFile(
             path, SkipReason.DAMAGED, f"damaged: {message}, though it is named as one"
         )
@@ -160,6 +178,9 @@ def _why_not_a_ct_slice(elements: _Elements, dataset: Dataset) -> tuple[SkipReas
         return SkipReason.NOT_GRAYSCALE, "colour image"
     if (elements.integer(0x00280008) or 1) > 1 or 0x52009229 in elements:
         return SkipReason.MULTI_FRAME, "multi-frame (Enhanced) CT is not read yet"
+    allocated, stored = elements.integer(0x00280100) or 16, elements.integer(0x00280101)
+    if allocated not in (8, 16, 32) or not 1 <= (stored or allocated) <= allocated:
+        return SkipReason.DAMAGED, f"damaged header ({stored} bits stored in {allocated})"
     if not elements.text(0x0020000E) or not elements.text(0x00080018):
         return SkipReason.INCOMPLETE_HEADER, "no series or instance UID"
     return None

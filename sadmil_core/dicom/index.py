@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from sadmil_core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ def index_folder(
             on_first(found)
         headers.append(found)
     progress(len(order), len(order), "reading headers")
+    _log.info("%d CT slice(s) and %d other file(s) found", len(headers), len(skipped))
     return _grouped(root, headers, skipped)
 
 
@@ -150,9 +155,14 @@ def _list_files(root: Path, progress: Progress) -> tuple[list[Path], list[Skippe
         )
 
     files: list[Path] = []
-    # os.walk does not follow links to folders, so a loop of links cannot trap it.
-    for folder, subfolders, names in os.walk(root, onerror=note):
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
         progress(0, 0, "listing files")
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen and status.st_ino:
+            subfolders.clear()  # a link back: each folder is read once, and no loop traps us
+            continue
+        seen.add((status.st_dev, status.st_ino))
         subfolders.sort()
         files += [Path(folder, name) for name in names]
     return sorted(files), refused

@@ -365,6 +365,13 @@ def _header_warnings(ordered: Sequence[SliceHeader]) -> list[CodedWarning]:
         found.append(
             CodedWarning(WarningCode.INVALID_UID, "UIDs in the files are not valid DICOM UIDs")
         )
+    if ordered[0].study_instance_uid == ordered[0].series_instance_uid:
+        found.append(
+            CodedWarning(
+                WarningCode.NO_STUDY_UID,
+                "no StudyInstanceUID of its own: the SeriesInstanceUID stands for it",
+            )
+        )
     if len({header.sop_instance_uid for header in ordered}) < len(ordered):
         found.append(
             CodedWarning(

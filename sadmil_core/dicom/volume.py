@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sadmil_core.dicom.stacks import StackEntry
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 8
 _WORTH_THREADS_BYTES = 1 << 26
@@ -150,6 +153,7 @@ class VolumeLoad:
                 "intercept -1000)",
             )
             entry = replace(entry, warnings=(*entry.warnings, note))
+            _log.info("%s", note.message)
         view = hu.view()
         view.flags.writeable = False
         return CTVolume(entry=entry, hu=view)

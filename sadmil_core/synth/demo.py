@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import shutil
 import time
 import uuid
@@ -87,8 +88,10 @@ def write_phantom_study(
         progress(index, count, "Writing the study")
         path = folder / f"IM{count - index:04d}.dcm"
         dataset = _slice_dataset(phantom, index, seed=seed, description=description)
+        encoded = io.BytesIO()  # pydicom would hide what the disk says of a write
+        dcmwrite(encoded, dataset, enforce_file_format=True)
         with replacing(path) as stream:
-            dcmwrite(stream, dataset, enforce_file_format=True)
+            stream.write(encoded.getvalue())
         paths.append(path)
     return paths
 

@@ -19,7 +19,7 @@ import torch
 
 from sadmil_core.cli.app import main
 from tests.networks import save_small
-from tests.synthetic import STUDY, set_to, spoil, truncate, write_series
+from tests.synthetic import STUDY, delete, only, set_to, spoil, truncate, write_series
 
 
 class Outcome(NamedTuple):
@@ -321,3 +321,66 @@ def test_a_card_that_is_not_there_is_said(tmp_path: Path, sadmil: Run) -> None:
     outcome = sadmil(tmp_path / "scan", device="cuda")
     assert outcome.status == 1
     assert "no cuda device" in outcome.err
+
+
+def test_an_absurd_header_is_skipped_and_does_not_stop_the_others(
+    tmp_path: Path, sadmil: Run
+) -> None:
+    write_series(tmp_path / "a", change=only(2, set_to(BitsStored=60000)))
+    write_series(tmp_path / "b", series_uid="1.2.3.9", uid_start=50)
+    outcome = sadmil(tmp_path, "--csv", tmp_path / "out.csv")
+    assert outcome.status == 1
+    assert "60000 bits" in outcome.err
+    assert len(_rows(tmp_path / "out.csv")) == 11
+
+
+def test_slices_that_cannot_be_decoded_are_a_failure_and_named(tmp_path: Path, sadmil: Run) -> None:
+    paths = write_series(tmp_path / "a", syntax="jpeg 2000", rows=16, columns=16)
+    spoil(paths[3])
+    outcome = sadmil(tmp_path / "a", "--json", tmp_path / "out.json")
+    assert outcome.status == 1
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert [Path(file["path"]).name for file in document["skipped_files"]] == [paths[3].name]
+
+
+def test_a_linked_folder_is_read_and_a_loop_of_links_ends(tmp_path: Path, sadmil: Run) -> None:
+    write_series(tmp_path / "archive" / "scan")
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "today").symlink_to(tmp_path / "archive", target_is_directory=True)
+    (tmp_path / "archive" / "back").symlink_to(tmp_path / "inbox", target_is_directory=True)
+    outcome = sadmil(tmp_path / "inbox", "--csv", tmp_path / "out.csv")
+    assert outcome.status == 0
+    assert len(_rows(tmp_path / "out.csv")) == 6
+
+
+def test_files_a_mac_leaves_behind_are_no_loss(tmp_path: Path, sadmil: Run) -> None:
+    for path in write_series(tmp_path / "a"):
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07" + bytes(60))
+    assert sadmil(tmp_path / "a").status == 0
+
+
+def test_dicom_without_a_preamble_is_named_as_lost(tmp_path: Path, sadmil: Run) -> None:
+    paths = write_series(tmp_path / "a")
+    data = paths[2].read_bytes()
+    paths[2].unlink()
+    meta = 132 + 12 + int.from_bytes(data[140:144], "little")
+    (tmp_path / "a" / "IM0003").write_bytes(data[meta:])
+    outcome = sadmil(tmp_path / "a")
+    assert outcome.status == 1
+    assert "NO_PREAMBLE" in outcome.err
+
+
+def test_a_missing_study_uid_is_said(tmp_path: Path, sadmil: Run) -> None:
+    write_series(tmp_path / "a", change=delete("StudyInstanceUID"))
+    outcome = sadmil(tmp_path / "a", "--csv", tmp_path / "out.csv")
+    assert outcome.status == 0
+    assert "NO_STUDY_UID" in _rows(tmp_path / "out.csv")[0]["warnings"]
+
+
+def test_a_report_written_through_a_link_keeps_the_link(tmp_path: Path, sadmil: Run) -> None:
+    write_series(tmp_path / "a")
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert sadmil(tmp_path / "a", "--csv", tmp_path / "link.csv").status == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(_rows(tmp_path / "real.csv")) == 6

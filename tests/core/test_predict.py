@@ -207,6 +207,9 @@ def test_full_memory_halves_the_chunk_without_losing_a_slice_and_says_so(
     np.testing.assert_allclose(result.attention, expected.attention, atol=1e-6)
     assert [warning.code for warning in result.warnings] == [WarningCode.DEVICE_FALLBACK] * 2
     assert result.execution.chunk == 1
+    # The next scan is tried as wished again, and says so, too, if that does not work.
+    again = predictor.run(volume)
+    assert [warning.code for warning in again.warnings] == [WarningCode.DEVICE_FALLBACK] * 2
 
 
 def test_a_device_without_room_for_one_slice_hands_over_to_the_cpu(
@@ -216,6 +219,7 @@ def test_a_device_without_room_for_one_slice_hands_over_to_the_cpu(
     predictor = _predictor(tmp_path, bag_padding=9, chunk=2)
     # "meta" stands in for a card: nothing can be computed on it, as on a full one.
     predictor._device = torch.device("meta")
+    predictor._wanted = (predictor._device, 2)
     predictor._encoder = _FullAbove(predictor._encoder, 0, OUT_OF_MEMORY[0])  # type: ignore[assignment]
     result = predictor.run(volume)
     assert result.execution.device == "cpu"

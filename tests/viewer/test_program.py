@@ -142,6 +142,13 @@ def test_every_file_of_the_program_is_found_in_a_checkout():
         resource_path("models", "no-such-file")
 
 
+def test_a_picture_name_the_system_refuses_ends_the_program(study, tmp_path):
+    write_tiny_model(user_models_dir() / "tiny.safetensors")
+    done = start(str(study), "--model", "tiny", "--snapshot", str(tmp_path / ("x" * 300)))
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+
+
 def test_a_snapshot_without_a_result_is_a_failure_that_says_why(tmp_path):
     write_tiny_model(user_models_dir() / "tiny.safetensors")
     study = write_spot_study(tmp_path / "one", slices=1, bleeding=())
@@ -156,6 +163,8 @@ def test_a_snapshot_without_a_result_is_a_failure_that_says_why(tmp_path):
     [
         ("/data/DOE_JANE/ct/0001.dcm is damaged", "is damaged", "DOE_JANE"),
         ("'/srv/x/DOE JANE 1970/scan' does not exist", "does not exist", "JANE"),
+        ("/srv/x/DOE JANE 1970/scan/DOE JANE/IM1.dcm is damaged", "is damaged", "JANE"),
+        ("C:\\Users\\Max Muster\\CT Kopf\\1.dcm", "<folder>", "Muster"),
         (r"C:\\scans\\DOE^JANE\\1.dcm", "<folder>", "JANE"),
         ('File "/opt/viewer/model/session.py", line 9', "session.py", "/opt/viewer"),
     ],

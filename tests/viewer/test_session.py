@@ -387,3 +387,49 @@ def test_the_window_and_the_command_line_write_the_same_bytes(qtbot, session, st
     assert done.exit_code == 0, done.output
     assert (tmp_path / "window.csv").read_bytes() == (tmp_path / "cli.csv").read_bytes()
     assert Path(tmp_path / "cli.csv").read_text().count("\n") == 13
+
+
+def test_a_mistyped_folder_does_not_stop_the_series_that_is_loading(
+    qtbot, session, study, tmp_path, monkeypatch
+):
+    from sadmil_core.dicom import VolumeLoad
+
+    gate, real = threading.Event(), VolumeLoad.run
+
+    def run(self, progress, *, on_slice=None):
+        while not gate.wait(0.005):
+            progress(0, 12, "held")
+        return real(self, progress, on_slice=on_slice)
+
+    monkeypatch.setattr(VolumeLoad, "run", run)
+    session.open_path(study)
+    qtbot.waitUntil(lambda: session.state.load is not None)
+    with qtbot.waitSignal(session.failed):
+        session.open_path(tmp_path / "nothing")
+    gate.set()
+    wait_until_idle(qtbot, session)
+    assert session.state.result is not None
+    assert session.state.opening is None
+
+
+def test_a_model_file_replaced_meanwhile_is_named_by_what_it_now_is(qtbot, session, study):
+    session.open_path(study)
+    wait_until_idle(qtbot, session)
+    session._predictor = None
+    header = write_tiny_model(user_models_dir() / "tiny.safetensors", bias=-40.0)
+    session.run_model()
+    wait_until_idle(qtbot, session)
+    assert session.state.model.header.model_sha256 == header.model_sha256
+    assert session.state.result is not None
+    assert not session.state.result.scan_positive
+
+
+def test_export_does_not_replace_a_slice(qtbot, session, study):
+    session.open_path(study)
+    wait_until_idle(qtbot, session)
+    target = session.state.entry.slices[0].path
+    before = target.read_bytes()
+    with qtbot.waitSignal(session.failed) as caught:
+        session.export_csv(target)
+    assert "own files" in str(caught.args[0])
+    assert target.read_bytes() == before

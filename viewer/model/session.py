@@ -23,7 +23,13 @@ from sadmil_core.dicom import (
 )
 from sadmil_core.dicom.decode import decode_hu
 from sadmil_core.display import PRESETS, DisplayWindow
-from sadmil_core.errors import CheckpointError, DecodeError, SadmilError, UnscorableError
+from sadmil_core.errors import (
+    CheckpointError,
+    DecodeError,
+    SadmilError,
+    UnscorableError,
+    WriteError,
+)
 from sadmil_core.modelstore import installed_models, resolve_model
 from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
@@ -45,7 +51,9 @@ if TYPE_CHECKING:
     from sadmil_core.devices import DeviceChoice, Precision
     from sadmil_core.predict import Predictor
 
-OPENING, SCORING, EXPORTING = "opening", "scoring", "exporting"
+INDEXING, LOADING, SCORING, EXPORTING = "indexing", "loading", "scoring", "exporting"
+"""The lanes of work. Indexing has its own: while a folder is being looked through, what is open
+goes on loading, and stays if the folder turns out to hold nothing."""
 _FINEST_WINDOW_HU = 1.0
 _WIDEST_WINDOW_HU = 8000.0
 
@@ -100,7 +108,7 @@ class Session(QObject):
             return index, tuple(read_identity(entry.slices[0].path) for entry in index.entries)
 
         self.jobs.submit(
-            OPENING,
+            INDEXING,
             work,
             on_done=self._indexed,
             on_failed=self._opening_failed,
@@ -119,7 +127,7 @@ class Session(QObject):
 
         self._set(opening=JobProgress(0, 0, "making the demo study"), message="")
         self.jobs.submit(
-            OPENING,
+            INDEXING,
             work,
             on_done=self.open_path,
             on_failed=self._opening_failed,
@@ -128,6 +136,7 @@ class Session(QObject):
 
     def _indexed(self, opened: tuple[SeriesIndex, tuple[Identity, ...]]) -> None:
         index, identities = opened
+        self.jobs.discard(LOADING)
         self.jobs.discard(SCORING)
         self._set(
             root=index.root,
@@ -153,7 +162,7 @@ class Session(QObject):
         """
         if not 0 <= index < len(self.state.entries):
             return
-        if index == self.state.selected and (self.state.volume or self.jobs.is_busy(OPENING)):
+        if index == self.state.selected and (self.state.volume or self.jobs.is_busy(LOADING)):
             return
         self.jobs.discard(SCORING)
         entry = self.state.entries[index]
@@ -183,7 +192,7 @@ class Session(QObject):
             return load.run(context, on_slice=self._publish_first(context))
 
         self.jobs.submit(
-            OPENING,
+            LOADING,
             work,
             on_done=lambda volume: self._loaded(index, volume),
             on_failed=self._load_failed,
@@ -370,6 +379,10 @@ class Session(QObject):
 
     def _scored(self, path: Path, predictor: Predictor, record: ScanRecord, *, asked: bool) -> None:
         self._predictor = (path, predictor)
+        model = self.state.model
+        if model is not None and record.model != model.header.identity:
+            # The file was replaced since it was chosen: what has read the scan is what counts.
+            self._set(model=ModelChoice(path, predictor.model.header))
         self._keep(record)
         if record.failure is not None:
             self._set(notice=record.failure.message)
@@ -382,7 +395,7 @@ class Session(QObject):
 
     def cancel(self) -> None:
         """Stops whatever is running."""
-        for lane in (OPENING, SCORING):
+        for lane in (INDEXING, LOADING, SCORING):
             if self.jobs.is_busy(lane):
                 self.jobs.cancel(lane)
                 self._on_progress(lane, JobProgress(0, 0, "cancelling"))
@@ -402,6 +415,13 @@ class Session(QObject):
         """Writes the slice report of every stack read so far, on a worker thread."""
         records, total = self.records, len(self.state.entries)
         count = f"{len(records)} of {total} series" if total > 1 else "1 series"
+        inputs = {header.path for entry in self.state.entries for header in entry.slices}
+        if path in inputs:
+            error = WriteError(
+                f"{path} is one of the scan's own files.", remedy="Choose another name."
+            )
+            self.failed.emit(error)
+            return
         self.jobs.submit(
             EXPORTING,
             lambda _context: write_csv(records, path),
@@ -427,7 +447,9 @@ class Session(QObject):
     def _on_progress(self, lane: str, progress: JobProgress) -> None:
         if lane == SCORING:
             self._set(scoring=progress)
-        if lane != OPENING:
+        if lane == INDEXING:
+            self._set(opening=progress)
+        if lane != LOADING or self.jobs.is_busy(INDEXING):
             return
         load = self.state.load
         self._set(opening=progress, arrived=int(load.arrived.sum()) if load else 0)
@@ -435,7 +457,9 @@ class Session(QObject):
     def _on_idle(self, lane: str) -> None:
         if lane == SCORING:
             self._set(scoring=None)
-        elif lane == OPENING:
+        elif lane in (INDEXING, LOADING) and not self.jobs.is_busy(
+            LOADING if lane == INDEXING else INDEXING
+        ):
             self._set(opening=None)
 
     def _set(self, **changes: Any) -> None:

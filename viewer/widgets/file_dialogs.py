@@ -1,4 +1,4 @@
-"""File dialogs that leave no trace of the folders they were in."""
+"""File dialogs after which Qt's own settings name no folder they were in."""
 
 from __future__ import annotations
 

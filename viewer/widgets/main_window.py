@@ -72,6 +72,7 @@ class MainWindow(QMainWindow):
         self.result_panel = ResultPanel()
         self.model_box = ModelBox()
         self._error_dialog: ErrorDialog | None = None
+        self.keeps_geometry = True  # not where the window is only rendered for a picture
         self._state: ViewState | None = None
         self._lay_out()
         self._make_actions()
@@ -395,7 +396,8 @@ class MainWindow(QMainWindow):
             if answer != QMessageBox.StandardButton.Yes:
                 event.ignore()
                 return
-        self._settings.geometry = self.saveGeometry()
+        if self.keeps_geometry:
+            self._settings.geometry = self.saveGeometry()
         self.hide()
         self._session.close()
         event.accept()
