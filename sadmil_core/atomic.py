@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +25,8 @@ _REMEDIES = {
     errno.ENOENT: "The folder does not exist: create it or choose another.",
     errno.EISDIR: "There is a folder of that name: choose another name.",
 }
+
+_STALE_S = 3600.0
 
 
 @contextmanager
@@ -48,6 +52,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 f"{path} is a device or a pipe, and would be replaced.",
                 remedy="Choose the name of a file.",
             )
+        _sweep(path)
         with temporary.open("xb") as stream:
             yield stream
             stream.flush()
@@ -61,3 +66,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _sweep(path: Path) -> None:
+    """Removes what a killed run left of this very file; not what another writes just now."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                left.unlink()

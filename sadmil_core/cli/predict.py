@@ -82,7 +82,9 @@ def predict(
         raise typer.BadParameter("is the same file as --csv", param_hint="--json")
     missing = [path for path in paths if not os.path.lexists(path)]
     if missing:
-        raise typer.BadParameter(f"{missing[0]} does not exist", param_hint="PATH")
+        raise typer.BadParameter(
+            f"{missing[0]} does not exist or cannot be reached", param_hint="PATH"
+        )
     checkpoint = resolve_model(model)
     index, failures = _index(paths)
     records: list[ScanRecord] = []

@@ -335,7 +335,7 @@ def test_an_absurd_header_is_skipped_and_does_not_stop_the_others(
 
 
 def test_slices_that_cannot_be_decoded_are_a_failure_and_named(tmp_path: Path, sadmil: Run) -> None:
-    paths = write_series(tmp_path / "a", syntax="jpeg 2000", rows=16, columns=16)
+    paths = write_series(tmp_path / "a", syntax="jpeg 2000", rows=64, columns=64, slices=6)
     spoil(paths[3])
     outcome = sadmil(tmp_path / "a", "--json", tmp_path / "out.json")
     assert outcome.status == 1

@@ -302,3 +302,15 @@ def test_models_are_found_by_file_then_among_the_users_own(tmp_path: Path) -> No
 def test_names_that_no_file_can_carry_everywhere_are_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match="cannot be a model's name"):
         model_path_for(name)
+
+
+def test_what_a_killed_run_left_of_a_file_goes_with_the_next_write(tmp_path: Path) -> None:
+    old, fresh = tmp_path / ".a[1].csv.0123.part", tmp_path / ".a[1].csv.4567.part"
+    other = tmp_path / ".b.csv.0123.part"
+    for path in (old, fresh, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    with replacing(tmp_path / "a[1].csv") as stream:
+        stream.write(b"whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [fresh.name, other.name, "a[1].csv"]
