@@ -68,6 +68,20 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def make_folder(folder: Path, remedy: str = "Choose another place.") -> None:
+    """Makes a folder and those above it; one that is there already is fine.
+
+    Raises:
+        WriteError: The system refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"{folder} could not be made: {error.strerror or error}.", remedy=remedy
+        ) from error
+
+
 def _sweep(path: Path) -> None:
     """Removes what a killed run left of this very file; not what another writes just now."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sadmil_core.atomic import make_folder
 from sadmil_core.checkpoint import SUFFIX, CheckpointHeader, read_header
-from sadmil_core.errors import CheckpointError, WriteError
+from sadmil_core.errors import CheckpointError
 from sadmil_core.paths import resource_path, user_models_dir
 
 DEFAULT_MODEL = "demo"
@@ -109,13 +110,7 @@ def model_path_for(name: str) -> Path:
             remedy="Use up to 64 letters, digits, dots, hyphens and underscores.",
         )
     folder = user_models_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"{folder} could not be made: {error.strerror or error}.",
-            remedy="Set SADMIL_DATA_DIR to a folder you may write to.",
-        ) from error
+    make_folder(folder, remedy="Set SADMIL_DATA_DIR to a folder you may write to.")
     return folder / f"{name}{SUFFIX}"
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
-from sadmil_core.errors import SadmilError, WriteError
+from sadmil_core.atomic import make_folder
+from sadmil_core.errors import SadmilError
 from sadmil_core.openmp import wait_passively
 from sadmil_core.paths import log_dir
 from viewer.platform_check import PlatformError, has_screen, require_qt_libraries
@@ -168,13 +169,7 @@ def _prepare_offscreen(chosen: argparse.Namespace) -> None:
                 "There is no screen to open a window on.",
                 remedy="Use --snapshot PNG or --headless-out DIR to get a picture instead.",
             )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(
-                f"{folder} could not be made: {error.strerror or error}.",
-                remedy="Choose another folder.",
-            ) from error
+        make_folder(folder)
         print("No screen found: the window is rendered offscreen.")
         chosen.snapshot, chosen.report = folder / "snapshot.png", folder / "slice_report.csv"
     os.environ["QT_QPA_PLATFORM"] = "offscreen"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from pydicom import dcmread
 from sadmil_core.errors import DecodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from sadmil_core.dicom.header import SliceHeader
@@ -63,13 +66,8 @@ def decode_hu(
         DecodeError: The pixels cannot be decoded, or the file has changed since the header
             was read.
     """
-    try:
+    with _meaning_decode_errors(header):
         return _decode(header, mend_quirk)
-    except DecodeError:
-        raise
-    # Decoders raise many kinds of errors on damaged data; all of them mean the same here.
-    except Exception as error:
-        raise _undecodable(header, error) from error
 
 
 def _decode(header: SliceHeader, mend_quirk: bool) -> NDArray[np.int16] | NDArray[np.float32]:
@@ -140,12 +138,8 @@ def read_stored(header: SliceHeader) -> NDArray[np.integer]:
     Raises:
         DecodeError: As for :func:`decode_hu`.
     """
-    try:
+    with _meaning_decode_errors(header):
         return _clear_unused_bits(_read_words(header), header)
-    except DecodeError:
-        raise
-    except Exception as error:
-        raise _undecodable(header, error) from error
 
 
 def _read_words(header: SliceHeader) -> NDArray[np.integer]:
@@ -160,12 +154,24 @@ def _read_words(header: SliceHeader) -> NDArray[np.integer]:
     return _read_through_plugins(header)
 
 
-def _undecodable(header: SliceHeader, error: Exception) -> DecodeError:
-    return DecodeError(
-        f"{header.path} could not be decoded: {error}.",
-        remedy="The file is damaged, or its compression is not supported; export it again.",
-        detail=f"{type(error).__name__}, transfer syntax {header.transfer_syntax}",
-    )
+@contextmanager
+def _meaning_decode_errors(header: SliceHeader) -> Iterator[None]:
+    """Turns whatever goes wrong with a file's pixels into a DecodeError that says so."""
+    try:
+        yield
+    except DecodeError:
+        raise
+    except MemoryError as error:
+        raise DecodeError(
+            f"There is not enough memory to decode {header.path}.", remedy="Close other programs."
+        ) from error
+    # Decoders raise many kinds of errors on damaged data; all of them mean the same here.
+    except Exception as error:
+        raise DecodeError(
+            f"{header.path} could not be decoded: {error}.",
+            remedy="The file is damaged, or its compression is not supported; export it again.",
+            detail=f"{type(error).__name__}, transfer syntax {header.transfer_syntax}",
+        ) from error
 
 
 def _stamp(header: SliceHeader) -> tuple[int, int]:

@@ -60,6 +60,17 @@ COLUMNS = (
     "research_use_only",
 )
 
+SLICE_COLUMNS = tuple(
+    column
+    for first, last in (
+        ("slice_index", "attention_sd"),
+        ("slice_score", "slice_positive"),
+        ("evidence", "contribution"),
+    )
+    for column in COLUMNS[COLUMNS.index(first) : COLUMNS.index(last) + 1]
+)
+"""Those that differ from slice to slice; the others repeat in each row of a scan."""
+
 
 def write_csv(records: Iterable[ScanRecord], path: Path) -> None:
     """Writes the slice report, whole or not at all.

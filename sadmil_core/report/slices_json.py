@@ -9,7 +9,7 @@ import numpy as np
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
 from sadmil_core.atomic import replacing
-from sadmil_core.report.slices_csv import SCHEMA_VERSION, slice_rows
+from sadmil_core.report.slices_csv import SCHEMA_VERSION, SLICE_COLUMNS, slice_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,22 +18,6 @@ if TYPE_CHECKING:
     from sadmil_core.dicom import SkippedFile
     from sadmil_core.report.record import ScanRecord
 
-_SLICE_KEYS = (
-    "slice_index",
-    "sop_instance_uid",
-    "frame_number",
-    "instance_number",
-    "z_mm",
-    "position_mm",
-    "attention",
-    "attention_logit",
-    "attention_sd",
-    "slice_score",
-    "slice_probability",
-    "slice_positive",
-    "evidence",
-    "contribution",
-)
 _SHARED_KEYS = ("schema_version", "software_version", "warnings", "research_use_only")
 
 
@@ -74,7 +58,7 @@ def json_text(records: Iterable[ScanRecord], *, skipped: Iterable[SkippedFile] =
 
 def _scan(record: ScanRecord) -> dict[str, Any]:
     rows = [{key: _plain(value) for key, value in row.items()} for row in slice_rows(record)]
-    per_scan = (key for key in rows[0] if key not in (*_SLICE_KEYS, *_SHARED_KEYS))
+    per_scan = (key for key in rows[0] if key not in (*SLICE_COLUMNS, *_SHARED_KEYS))
     scan: dict[str, Any] = {key: rows[0][key] for key in per_scan}
     scan["warnings"] = [
         {"code": str(warning.code), "message": warning.message} for warning in record.warnings
@@ -92,7 +76,7 @@ def _scan(record: ScanRecord) -> dict[str, Any]:
             "chunk": result.execution.chunk,
             "seconds": {k: round(v, 4) for k, v in result.execution.seconds.items()},
         }
-    scan["slices"] = [{key: row[key] for key in _SLICE_KEYS} for row in rows]
+    scan["slices"] = [{key: row[key] for key in SLICE_COLUMNS} for row in rows]
     return scan
 
 

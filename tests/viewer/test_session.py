@@ -8,6 +8,7 @@ import pydicom
 import pytest
 from PySide6.QtCore import QThread, QTimer
 
+from sadmil_core.dicom import VolumeLoad
 from sadmil_core.display import DisplayWindow
 from sadmil_core.paths import user_models_dir
 from sadmil_core.predict import Predictor
@@ -31,6 +32,21 @@ def held(monkeypatch):
 
     monkeypatch.setattr(Predictor, "run", run)
     yield gate, started
+    gate.set()
+
+
+@pytest.fixture
+def held_load(monkeypatch):
+    """Holds the loading of slices until the event it gives is set."""
+    gate, real = threading.Event(), VolumeLoad.run
+
+    def run(self, progress, *, on_slice=None):
+        while not gate.wait(0.005):
+            progress(0, 12, "held")
+        return real(self, progress, on_slice=on_slice)
+
+    monkeypatch.setattr(VolumeLoad, "run", run)
+    yield gate
     gate.set()
 
 
@@ -185,17 +201,7 @@ def test_a_mistyped_folder_leaves_the_open_study_alone(qtbot, session, study, tm
     assert len(session.records) == 1
 
 
-def test_cancelled_loading_can_be_taken_up_again(qtbot, session, study, monkeypatch):
-    from sadmil_core.dicom import VolumeLoad
-
-    gate, real = threading.Event(), VolumeLoad.run
-
-    def run(self, progress, *, on_slice=None):
-        while not gate.wait(0.005):
-            progress(0, 12, "held")
-        return real(self, progress, on_slice=on_slice)
-
-    monkeypatch.setattr(VolumeLoad, "run", run)
+def test_cancelled_loading_can_be_taken_up_again(qtbot, session, study, held_load):
     session.open_path(study)
     qtbot.waitUntil(lambda: session.state.load is not None)
     session.cancel()
@@ -203,7 +209,7 @@ def test_cancelled_loading_can_be_taken_up_again(qtbot, session, study, monkeypa
     wait_until_idle(qtbot, session)
     assert session.state.opening is None
     assert "cancelled" in session.state.notice
-    gate.set()
+    held_load.set()
     session.select_series(session.state.selected)
     wait_until_idle(qtbot, session)
     assert session.state.result is not None
@@ -390,23 +396,13 @@ def test_the_window_and_the_command_line_write_the_same_bytes(qtbot, session, st
 
 
 def test_a_mistyped_folder_does_not_stop_the_series_that_is_loading(
-    qtbot, session, study, tmp_path, monkeypatch
+    qtbot, session, study, tmp_path, held_load
 ):
-    from sadmil_core.dicom import VolumeLoad
-
-    gate, real = threading.Event(), VolumeLoad.run
-
-    def run(self, progress, *, on_slice=None):
-        while not gate.wait(0.005):
-            progress(0, 12, "held")
-        return real(self, progress, on_slice=on_slice)
-
-    monkeypatch.setattr(VolumeLoad, "run", run)
     session.open_path(study)
     qtbot.waitUntil(lambda: session.state.load is not None)
     with qtbot.waitSignal(session.failed):
         session.open_path(tmp_path / "nothing")
-    gate.set()
+    held_load.set()
     wait_until_idle(qtbot, session)
     assert session.state.result is not None
     assert session.state.opening is None

@@ -415,10 +415,12 @@ class Session(QObject):
         """Writes the slice report of every stack read so far, on a worker thread."""
         records, total = self.records, len(self.state.entries)
         count = f"{len(records)} of {total} series" if total > 1 else "1 series"
-        inputs = {header.path for entry in self.state.entries for header in entry.slices}
-        if path in inputs:
+        inputs = [header.path for entry in self.state.entries for header in entry.slices]
+        inputs += [self.state.model.path] if self.state.model else []
+        if path.resolve() in {each.resolve() for each in inputs}:
             error = WriteError(
-                f"{path} is one of the scan's own files.", remedy="Choose another name."
+                f"{path} is one of the scan's own files, or the model.",
+                remedy="Choose another name.",
             )
             self.failed.emit(error)
             return
