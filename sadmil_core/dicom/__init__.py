@@ -4,6 +4,7 @@ Axis order is slice, row, column; slice 0 is the foot end; frames are LPS mm.
 """
 
 from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
+from sadmil_core.dicom.decode_pool import decode_slice
 from sadmil_core.dicom.geometry import StackGeometry, direction_letters
 from sadmil_core.dicom.header import SliceHeader, read_headers
 from sadmil_core.dicom.identity import Identity, read_identity
@@ -24,6 +25,7 @@ __all__ = [
     "VolumeLoad",
     "WarningCode",
     "build_stacks",
+    "decode_slice",
     "direction_letters",
     "index_folder",
     "load_volume",

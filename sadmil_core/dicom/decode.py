@@ -1,9 +1,14 @@
-"""Stored pixel values to Hounsfield units, one slice at a time."""
+"""Stored pixel values to Hounsfield units, one slice at a time, in this process.
+
+Compressed data goes through decoders written in C, which damaged bytes may crash or hang:
+:mod:`sadmil_core.dicom.decode_pool` runs what is here in processes of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +29,13 @@ if TYPE_CHECKING:
 
     from sadmil_core.dicom.header import SliceHeader
 
+    HUArray = NDArray[np.int16] | NDArray[np.float32]
+
 AIR_HU = -1000
 _QUIRK_SHIFT = 1000
 _QUIRK_WRAP = 4096
 _QUIRK_INTERCEPT = -1000.0
+_INT16 = (-32768, 32767)
 
 
 def has_rsna_quirk(header: SliceHeader) -> bool:
@@ -52,9 +60,12 @@ def needs_float(header: SliceHeader, *, mend_quirk: bool = True) -> bool:
     return any(not value.is_integer() for value in rescale_of(header, mend_quirk=mend_quirk))
 
 
-def decode_hu(
-    header: SliceHeader, *, mend_quirk: bool = True
-) -> NDArray[np.int16] | NDArray[np.float32]:
+def hu_type(header: SliceHeader, *, mend_quirk: bool = True) -> np.dtype[Any]:
+    """The type that holds the slice's Hounsfield units: int16, or float32 where it must."""
+    return np.dtype(np.float32 if needs_float(header, mend_quirk=mend_quirk) else np.int16)
+
+
+def decode_hu(header: SliceHeader, *, mend_quirk: bool = True) -> HUArray:
     """Reads one slice in Hounsfield units.
 
     Padding (tested on stored values, PS3.3 C.7.5.1.1.2) becomes -1000 HU.
@@ -71,31 +82,90 @@ def decode_hu(
         DecodeError: The pixels cannot be decoded, or the file has changed since the header
             was read.
     """
-    with _meaning_decode_errors(header):
-        return _decode(header, mend_quirk)
-
-
-def _decode(header: SliceHeader, mend_quirk: bool) -> NDArray[np.int16] | NDArray[np.float32]:
-    words = _read_words(header)
-    padded = None
-    if header.padding is not None and not _fits_stored_bits(header):
-        padded = _is_padding(words, header.padding)
-    stored = _clear_unused_bits(words, header)
-    if header.padding is not None and padded is None:
-        padded = _is_padding(stored, header.padding)
-    if header.has_modality_lut:
-        stored = apply_modality_lut(stored, dcmread(header.path, stop_before_pixels=True))
-    if mend_quirk and has_rsna_quirk(header):
-        stored = (stored.astype(np.int32) + _QUIRK_SHIFT) % _QUIRK_WRAP
-    slope, intercept = rescale_of(header, mend_quirk=mend_quirk)
-    hu: NDArray[np.int16] | NDArray[np.float32]
-    if needs_float(header, mend_quirk=mend_quirk):
-        hu = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    else:
-        hu = _whole_hu(stored, header, slope, intercept)
-    if padded is not None:
-        hu[padded] = AIR_HU
+    hu: HUArray = np.empty((header.rows, header.columns), hu_type(header, mend_quirk=mend_quirk))
+    decode_into(header, hu, mend_quirk=mend_quirk)
     return hu
+
+
+def decode_into(header: SliceHeader, out: HUArray, *, mend_quirk: bool = True) -> None:
+    """As :func:`decode_hu`, into an array that is there already.
+
+    Args:
+        header: Of the slice.
+        out: (rows, columns) int16 or float32, contiguous.
+        mend_quirk: As there.
+
+    Raises:
+        DecodeError: As there; ``out`` is then undefined.
+    """
+    with _meaning_decode_errors(header):
+        _check_unchanged(header)
+        mends = mend_quirk and has_rsna_quirk(header)
+        rescale = rescale_of(header, mend_quirk=mend_quirk)
+        if _converts_in_place(header, out, rescale):
+            words = out.view(_native_type(header))
+            _read_native_into(header, words)
+        else:
+            words = _read_words(header)
+        padded = None
+        if header.padding is not None and not _fits_stored_bits(header):
+            padded = _is_padding(words, header.padding)
+        _clear_unused_bits(words, header)
+        if header.padding is not None and padded is None:
+            padded = _is_padding(words, header.padding)
+        if mends:
+            words += np.array(_QUIRK_SHIFT, words.dtype)
+            words &= np.array(_QUIRK_WRAP - 1, words.dtype)
+        _rescale_into(header, words, rescale, out)
+        if padded is not None:
+            out[padded] = AIR_HU
+
+
+def _converts_in_place(header: SliceHeader, out: HUArray, rescale: tuple[float, float]) -> bool:
+    """Whether stored words can become HU where they lie, by the addition of the intercept."""
+    slope, intercept = rescale
+    return (
+        header.pixel_offset is not None
+        and header.bits_allocated == 16
+        and header.big_endian == (sys.byteorder == "big")
+        and not header.has_modality_lut
+        and out.dtype == np.int16
+        and slope == 1
+        and intercept.is_integer()
+        and abs(intercept) <= _INT16[1]
+    )
+
+
+def _rescale_into(
+    header: SliceHeader, words: NDArray[np.integer], rescale: tuple[float, float], out: HUArray
+) -> None:
+    slope, intercept = rescale
+    if np.may_share_memory(words, out) and _stays_in_int16(header, words, intercept):
+        # Modulo 65536 a sum is the same for signed and unsigned words.
+        out += np.int16(intercept)
+        return
+    stored = words
+    if header.has_modality_lut:
+        stored = apply_modality_lut(words, dcmread(header.path, stop_before_pixels=True))
+    if out.dtype == np.float32:
+        np.multiply(stored, np.float32(slope), out=out, dtype=np.float32, casting="unsafe")
+        np.add(out, np.float32(intercept), out=out)
+    elif slope == 1 and stored.dtype.itemsize <= 2 and abs(intercept) < 1 << 30:
+        wide = stored.astype(np.int32)
+        wide += np.int32(intercept)
+        np.clip(wide, *_INT16, out=out, casting="unsafe")
+    else:
+        # Exact for whole numbers in float64; an absurd rescale saturates instead of wrapping.
+        with np.errstate(over="ignore", invalid="ignore"):
+            exact = np.nan_to_num(stored.astype(np.float64) * slope + intercept)
+        np.clip(exact, *_INT16, out=out, casting="unsafe")
+
+
+def _stays_in_int16(header: SliceHeader, words: NDArray[np.integer], intercept: float) -> bool:
+    def fits(low: int, high: int) -> bool:
+        return _INT16[0] <= low + intercept and high + intercept <= _INT16[1]
+
+    return fits(*_stored_range(header)) or fits(int(words.min()), int(words.max()))
 
 
 def _is_padding(values: NDArray[np.integer], padding: tuple[int, int]) -> NDArray[np.bool_]:
@@ -114,25 +184,6 @@ def _fits_stored_bits(header: SliceHeader) -> bool:
     return header.padding is None or low <= header.padding[0] <= header.padding[1] <= high
 
 
-def _whole_hu(
-    stored: NDArray[np.integer], header: SliceHeader, slope: float, intercept: float
-) -> NDArray[np.int16]:
-    """Integer rescale; in int16 throughout where no stored value can leave its range."""
-    low, high = _stored_range(header)
-    ends = (low * slope + intercept, high * slope + intercept)
-    in_place = slope == 1 and not header.has_modality_lut
-    if in_place and stored.dtype.itemsize == 2 and -32768 <= min(ends) <= max(ends) <= 32767:
-        hu: NDArray[np.int16] = stored.astype(np.int16, copy=False)
-        if not hu.flags.writeable:
-            hu = hu.copy()
-        hu += np.int16(intercept)  # in place: the stored values are this call's own
-        return hu
-    # Exact for whole numbers in float64, and an absurd rescale saturates instead of wrapping.
-    with np.errstate(over="ignore", invalid="ignore"):
-        wide = np.nan_to_num(stored.astype(np.float64) * slope + intercept)
-    return np.clip(wide, -32768, 32767).astype(np.int16)
-
-
 def _stored_range(header: SliceHeader) -> tuple[int, int]:
     if header.signed:
         return -(1 << (header.bits_stored - 1)), (1 << (header.bits_stored - 1)) - 1
@@ -141,27 +192,25 @@ def _stored_range(header: SliceHeader) -> tuple[int, int]:
 
 
 def read_stored(header: SliceHeader) -> NDArray[np.integer]:
-    """Reads the stored values of one slice, (rows, columns), unused high bits cleared.
+    """Reads the stored values of one slice, (rows, columns), unused bits cleared.
 
     Raises:
         DecodeError: As for :func:`decode_hu`.
     """
     with _meaning_decode_errors(header):
-        return _clear_unused_bits(_read_words(header), header)
+        _check_unchanged(header)
+        words = _read_words(header)
+        _clear_unused_bits(words, header)
+        return words
 
 
-def _read_words(header: SliceHeader) -> NDArray[np.integer]:
-    """The words as they are in the file, (rows, columns), for this call to change."""
-    if _stamp(header) != header.file_stamp:
-        raise DecodeError(
-            f"{header.path} has changed since the folder was indexed.",
-            remedy="Open the folder again.",
-        )
-    if header.pixel_offset is not None:
-        return _read_native(header)
-    if header.fragments:
-        return _read_compressed(header)
-    return _read_deflated(header)
+def digest_stored(header: SliceHeader) -> bytes:
+    """A fingerprint of a slice's stored values.
+
+    Raises:
+        DecodeError: As for :func:`decode_hu`.
+    """
+    return hashlib.sha256(read_stored(header).tobytes()).digest()
 
 
 @contextmanager
@@ -184,9 +233,24 @@ def _meaning_decode_errors(header: SliceHeader) -> Iterator[None]:
         ) from error
 
 
-def _stamp(header: SliceHeader) -> tuple[int, int]:
+def _check_unchanged(header: SliceHeader) -> None:
     status = os.stat(header.path)
-    return status.st_size, status.st_mtime_ns
+    if (status.st_size, status.st_mtime_ns) != header.file_stamp:
+        raise DecodeError(
+            f"{header.path} has changed since the folder was indexed.",
+            remedy="Open the folder again.",
+        )
+
+
+def _read_words(header: SliceHeader) -> NDArray[np.integer]:
+    """The words as they are in the file, (rows, columns), for this call to change."""
+    if header.pixel_offset is not None:
+        words = np.empty((header.rows, header.columns), _native_type(header))
+        _read_native_into(header, words)
+        return words.astype(words.dtype.newbyteorder("="), copy=False)
+    if header.fragments:
+        return _read_compressed(header)
+    return _read_deflated(header)
 
 
 def _native_type(header: SliceHeader) -> np.dtype[Any]:
@@ -194,36 +258,38 @@ def _native_type(header: SliceHeader) -> np.dtype[Any]:
     return np.dtype((">" if header.big_endian else "<") + kind)
 
 
-def _read_native(header: SliceHeader) -> NDArray[np.integer]:
-    words = np.fromfile(
-        header.path,
-        dtype=_native_type(header),
-        count=header.rows * header.columns,
-        offset=header.pixel_offset or 0,
-    )
-    return _in_rows(words, header)
+def _read_native_into(header: SliceHeader, words: NDArray[np.integer]) -> None:
+    target = words.view(np.uint8).data.cast("B")
+    with open(header.path, "rb", buffering=0) as stream:
+        stream.seek(header.pixel_offset or 0)
+        done = 0
+        while done < len(target):
+            count = stream.readinto(target[done:])
+            if not count:
+                raise EOFError(f"{done} of {len(target)} bytes are there")
+            done += count
 
 
-def _in_rows(words: NDArray[np.integer], header: SliceHeader) -> NDArray[np.integer]:
-    """Flat words as (rows, columns) in this machine's byte order, for this call to change."""
-    native = words.dtype.newbyteorder("=")
-    return words.reshape(header.rows, header.columns).astype(native, copy=not words.flags.writeable)
+def _in_rows(data: bytes, header: SliceHeader) -> NDArray[np.integer]:
+    """Native bytes as (rows, columns) in this machine's byte order, for this call to change."""
+    words = np.frombuffer(data, _native_type(header), header.rows * header.columns)
+    return words.reshape(header.rows, header.columns).astype(words.dtype.newbyteorder("="))
 
 
 def _read_compressed(header: SliceHeader) -> NDArray[np.integer]:
+    parts = []
     with header.path.open("rb") as stream:
-        parts = []
         for offset, length in header.fragments:
             stream.seek(offset)
             parts.append(stream.read(length))
+    frame = b"".join(parts)
     if header.transfer_syntax == ENCAPSULATED_UNCOMPRESSED:
-        words = np.frombuffer(b"".join(parts), _native_type(header), header.rows * header.columns)
-        return _in_rows(words, header)
-    return _decompress(header, parts)
+        return _in_rows(frame, header)
+    return _decompress(header, frame)
 
 
-def _decompress(header: SliceHeader, parts: list[bytes]) -> NDArray[np.integer]:
-    """Decodes one frame through pydicom's plugins; they also mend the sign of what they decode."""
+def _decompress(header: SliceHeader, frame: bytes) -> NDArray[np.integer]:
+    """Decodes a frame through pydicom's plugins, which also mend the sign of what they decode."""
     image: dict[str, Any] = {
         "rows": header.rows,
         "columns": header.columns,
@@ -237,36 +303,25 @@ def _decompress(header: SliceHeader, parts: list[bytes]) -> NDArray[np.integer]:
     }
     stored: NDArray[np.integer]
     stored, _ = get_decoder(UID(header.transfer_syntax)).as_array(
-        encapsulate([b"".join(parts)], has_bot=False), index=0, **image
+        encapsulate([frame], has_bot=False), index=0, **image
     )
     if stored.shape != (header.rows, header.columns):
         raise ValueError(f"decoded to {stored.shape}, not {(header.rows, header.columns)}")
-    return stored
+    return stored if stored.flags.writeable else stored.copy()
 
 
 def _read_deflated(header: SliceHeader) -> NDArray[np.integer]:
     """All frames have to be inflated for one: deflated data has no places to start from."""
-    words = np.frombuffer(dcmread(header.path).PixelData, _native_type(header))
-    size = header.rows * header.columns
+    size = header.rows * header.columns * header.bits_allocated // 8
     start = ((header.frame_number or 1) - 1) * size
-    return _in_rows(words[start : start + size], header)
+    return _in_rows(dcmread(header.path).PixelData[start : start + size], header)
 
 
-def _clear_unused_bits(words: NDArray[np.integer], header: SliceHeader) -> NDArray[np.integer]:
+def _clear_unused_bits(words: NDArray[np.integer], header: SliceHeader) -> None:
     """Clears what is beside the stored bits and extends the sign; decoders have done it already."""
     if header.fragments and header.transfer_syntax != ENCAPSULATED_UNCOMPRESSED:
-        return words
-    above = header.bits_allocated - 1 - header.high_bit
+        return
     unused = header.bits_allocated - header.bits_stored
     if unused > 0:
-        words <<= above
+        words <<= header.bits_allocated - 1 - header.high_bit
         words >>= unused
-    return words
-
-
-def pixel_digest(header: SliceHeader) -> bytes:
-    """A fingerprint of a slice's stored values; of its path where they cannot be decoded."""
-    try:
-        return hashlib.sha256(read_stored(header).tobytes()).digest()
-    except DecodeError:
-        return os.fsencode(header.path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sadmil_core.dicom.codes import SkippedFile, SkipReason
-from sadmil_core.dicom.decode import pixel_digest
+from sadmil_core.dicom.decode_pool import digest_slice
 from sadmil_core.dicom.header import SliceHeader, read_headers
 from sadmil_core.dicom.stacks import StackEntry, build_stacks
 from sadmil_core.errors import InputError
@@ -139,7 +139,7 @@ def _grouped(
 ) -> SeriesIndex:
     ordered = tuple(sorted(skipped, key=lambda file: file.path))
     found = tuple(sorted(headers, key=lambda header: (header.path, header.frame_number or 0)))
-    entries = build_stacks(found, ordered, pixel_digest=pixel_digest)
+    entries = build_stacks(found, ordered, pixel_digest=digest_slice)
     return SeriesIndex(root=root, entries=entries, skipped=ordered, headers=found)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
-from sadmil_core.dicom.decode import decode_hu, has_rsna_quirk, needs_float
+from sadmil_core.dicom.decode import has_rsna_quirk, needs_float
+from sadmil_core.dicom.decode_pool import decode_slices, process_count
 from sadmil_core.dicom.stacks import make_stack
 from sadmil_core.errors import DecodeError
 from sadmil_core.progress import Progress, no_progress
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BATCH = 8
+_COMPRESSED_BATCH = 4
 _WORTH_THREADS_BYTES = 1 << 26
 _Arrival = tuple[int, BaseException | None]
 
@@ -109,38 +110,44 @@ class VolumeLoad:
 
     def _decoded(self, order: list[int]) -> Generator[_Arrival]:
         """Decodes slices, in about this order, and yields each as it arrives."""
-        native = all(header.pixel_offset is not None for header in self.entry.slices)
-        if native and self.hu.nbytes < _WORTH_THREADS_BYTES:
+        compressed = any(header.is_compressed for header in self.entry.slices)
+        if not compressed and self.hu.nbytes < _WORTH_THREADS_BYTES:
             # Copying so little takes less time than handing it to threads.
             for index in order:
-                yield self._decode_into(index)
+                yield from self._decode_batch([index])
             return
         arrivals: SimpleQueue[_Arrival] = SimpleQueue()
         stop = threading.Event()
-        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+
+        def work(batch: list[int]) -> None:
+            if not stop.is_set():
+                for arrival in self._decode_batch(batch):
+                    arrivals.put(arrival)
+
+        with ThreadPoolExecutor(process_count(), thread_name_prefix="slices") as pool:
             try:
-                for batch in _batches(order):
-                    pool.submit(self._decode_batch, batch, arrivals, stop)
+                for batch in _batches(order, _COMPRESSED_BATCH if compressed else _BATCH):
+                    pool.submit(work, batch)
                 for _ in order:
                     yield arrivals.get()
             finally:
                 stop.set()
 
-    def _decode_batch(
-        self, batch: list[int], arrivals: SimpleQueue[_Arrival], stop: threading.Event
-    ) -> None:
-        for index in batch:
-            if stop.is_set():
-                return
-            arrivals.put(self._decode_into(index))
-
-    def _decode_into(self, index: int) -> _Arrival:
+    def _decode_batch(self, batch: list[int]) -> list[_Arrival]:
         try:
-            self.hu[index] = decode_hu(self.entry.slices[index], mend_quirk=self._mend_quirk)
+            outcomes: list[BaseException | None] = [
+                *decode_slices(
+                    [self.entry.slices[index] for index in batch],
+                    [self.hu[index] for index in batch],
+                    mend_quirk=self._mend_quirk,
+                )
+            ]
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            return index, error
-        self.arrived[index] = True
-        return index, None
+            outcomes = [error] * len(batch)
+        for index, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                self.arrived[index] = True
+        return list(zip(batch, outcomes, strict=True))
 
     def _finished(self, failures: dict[int, DecodeError]) -> CTVolume:
         entry, hu = self.entry, self.hu
@@ -203,13 +210,13 @@ def _geometric(entry: StackEntry) -> tuple[CodedWarning, ...]:
     return make_stack(entry.slices).warnings
 
 
-def _batches(order: list[int]) -> list[list[int]]:
+def _batches(order: list[int], size: int) -> list[list[int]]:
     """The first slice by itself, so that it is there at once; then several to a task.
 
     Handing single slices to threads costs as much as decoding them.
     """
     rest = order[1:]
-    return [order[:1], *(rest[k : k + _BATCH] for k in range(0, len(rest), _BATCH))]
+    return [order[:1], *(rest[k : k + size] for k in range(0, len(rest), size))]
 
 
 def _centre_first(count: int) -> list[int]:

@@ -16,12 +16,12 @@ from sadmil_core.dicom import (
     SliceHeader,
     StackEntry,
     WarningCode,
+    decode_slice,
     index_folder,
     open_volume,
     read_identity,
     require_entries,
 )
-from sadmil_core.dicom.decode import decode_hu
 from sadmil_core.display import PRESETS, DisplayWindow
 from sadmil_core.errors import (
     CheckpointError,
@@ -102,7 +102,7 @@ class Session(QObject):
         def work(context: JobContext) -> tuple[SeriesIndex, tuple[Identity, ...]]:
             def show(header: SliceHeader) -> None:
                 with suppress(DecodeError):  # the load will say what is wrong with the slice
-                    context.publish(Preview(header, decode_hu(header)))
+                    context.publish(Preview(header, decode_slice(header)))
 
             index = require_entries(index_folder(path, context, on_first=show))
             return index, tuple(read_identity(entry.slices[0].path) for entry in index.entries)
