@@ -34,6 +34,7 @@ _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+_NO_CONTRAST = re.compile(r"(NO|NON|NONE|N|WITHOUT|W/O|WO|NIL|NATIVE|PLAIN|UNENHANCED|0)\b|[-.?]")
 _VALID_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 
 Triple = tuple[float, float, float]
@@ -55,6 +56,12 @@ class SliceHeader:
         padding: PixelPaddingValue and its range limit, stored values, smaller first, or None.
         window_hu: The file's own first display window (level, width), or None.
         is_phantom: QualityControlSubject is YES.
+        modality: As the file names it; empty where it does not.
+        body_part: BodyPartExamined.
+        kernel: ConvolutionKernel, its first value.
+        has_contrast: A contrast agent is named.
+        description: Of series and protocol, free text that may name somebody: only to look for
+            words in, never to be shown or written.
     """
 
     path: Path
@@ -83,6 +90,11 @@ class SliceHeader:
     window_hu: tuple[float, float] | None
     is_phantom: bool
     pixel_offset: int | None
+    modality: str = ""
+    body_part: str = ""
+    kernel: str = ""
+    has_contrast: bool = False
+    description: str = ""
 
     @property
     def has_valid_uids(self) -> bool:
@@ -229,7 +241,19 @@ def _slice_header(
         window_hu=elements.window(),
         is_phantom=elements.text(0x00100200) == "YES",
         pixel_offset=None,
+        modality=elements.text(0x00080060),
+        body_part=elements.text(0x00180015),
+        kernel=elements.text(0x00181210).split("\\")[0],
+        has_contrast=_has_contrast(elements),
+        description=f"{elements.text(0x0008103E)} {elements.text(0x00181030)}".strip(),
     )
+
+
+def _has_contrast(elements: _Elements) -> bool:
+    """Whether a contrast agent is named; some scanners write "none" for none."""
+    agent = elements.text(0x00180010).upper()
+    named = bool(agent) and not _NO_CONTRAST.match(agent)
+    return named or elements.has_items(0x00180012)
 
 
 def _directions(cosines: tuple[float, ...] | None) -> tuple[Triple, Triple] | None:
@@ -327,6 +351,11 @@ class _Elements:
         return (value if isinstance(value, bytes) else b""), getattr(
             element, "is_little_endian", True
         )
+
+    def has_items(self, tag: int) -> bool:
+        """Whether a sequence is there and not empty, read or not."""
+        element = self._elements.get(tag)
+        return element is not None and bool(element.value)
 
     def text(self, tag: int) -> str:
         return self._raw(tag)[0].decode("ascii", "replace").strip(" \0")
