@@ -5,7 +5,7 @@ Axis order is slice, row, column; slice 0 is the foot end; frames are LPS mm.
 
 from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
 from sadmil_core.dicom.geometry import StackGeometry, direction_letters
-from sadmil_core.dicom.header import SliceHeader, read_header
+from sadmil_core.dicom.header import SliceHeader, read_headers
 from sadmil_core.dicom.identity import Identity, read_identity
 from sadmil_core.dicom.index import SeriesIndex, index_folder, merge_indexes, require_entries
 from sadmil_core.dicom.stacks import StackEntry, build_stacks
@@ -29,7 +29,7 @@ __all__ = [
     "load_volume",
     "merge_indexes",
     "open_volume",
-    "read_header",
+    "read_headers",
     "read_identity",
     "require_entries",
 ]

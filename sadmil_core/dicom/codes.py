@@ -28,8 +28,16 @@ class WarningCode(StrEnum):
     NO_STUDY_UID = "NO_STUDY_UID"
     REPEATED_UIDS = "REPEATED_UIDS"
     NO_RESCALE = "NO_RESCALE"
+    NOT_HOUNSFIELD = "NOT_HOUNSFIELD"
+    MODALITY_LUT = "MODALITY_LUT"
+    NO_SIGN = "NO_SIGN"
+    ODD_HIGH_BIT = "ODD_HIGH_BIT"
     NO_PIXEL_SPACING = "NO_PIXEL_SPACING"
     RSNA_12BIT_QUIRK = "RSNA_12BIT_QUIRK"
+    NO_PREAMBLE = "NO_PREAMBLE"
+    WRONG_SYNTAX = "WRONG_SYNTAX"
+    UNKNOWN_CHARACTER_SET = "UNKNOWN_CHARACTER_SET"
+    MIXED_STACKS = "MIXED_STACKS"
     FILES_SKIPPED = "FILES_SKIPPED"
     SLICES_UNDECODABLE = "SLICES_UNDECODABLE"
     PHANTOM = "PHANTOM"
@@ -51,7 +59,17 @@ class WarningCode(StrEnum):
         return self not in _WORTH_KNOWING
 
 
-_WORTH_KNOWING = frozenset({WarningCode.TILTED, WarningCode.INVALID_UID, WarningCode.PHANTOM})
+_WORTH_KNOWING = frozenset(
+    {
+        WarningCode.TILTED,
+        WarningCode.INVALID_UID,
+        WarningCode.NO_PREAMBLE,
+        WarningCode.WRONG_SYNTAX,
+        WarningCode.ODD_HIGH_BIT,
+        WarningCode.UNKNOWN_CHARACTER_SET,
+        WarningCode.PHANTOM,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +93,11 @@ class SkipReason(StrEnum):
     NOT_CT = "NOT_CT"
     LOCALIZER = "LOCALIZER"
     NOT_GRAYSCALE = "NOT_GRAYSCALE"
-    MULTI_FRAME = "MULTI_FRAME"
     INCOMPLETE_HEADER = "INCOMPLETE_HEADER"
     DAMAGED = "DAMAGED"
     TRUNCATED = "TRUNCATED"
     UNREADABLE = "UNREADABLE"
-    NO_PREAMBLE = "NO_PREAMBLE"
+    UNSUPPORTED_SYNTAX = "UNSUPPORTED_SYNTAX"
 
     @property
     def is_failure(self) -> bool:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut
+from pydicom.uid import UID
 
+from sadmil_core.dicom.header import ENCAPSULATED_UNCOMPRESSED
 from sadmil_core.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -55,7 +60,7 @@ def decode_hu(
     Padding (tested on stored values, PS3.3 C.7.5.1.1.2) becomes -1000 HU.
 
     Args:
-        header: From :func:`~sadmil_core.dicom.header.read_header`.
+        header: From :func:`~sadmil_core.dicom.header.read_headers`.
         mend_quirk: Undo the RSNA 12-bit defect where the header shows it.
 
     Returns:
@@ -78,6 +83,8 @@ def _decode(header: SliceHeader, mend_quirk: bool) -> NDArray[np.int16] | NDArra
     stored = _clear_unused_bits(words, header)
     if header.padding is not None and padded is None:
         padded = _is_padding(stored, header.padding)
+    if header.has_modality_lut:
+        stored = apply_modality_lut(stored, dcmread(header.path, stop_before_pixels=True))
     if mend_quirk and has_rsna_quirk(header):
         stored = (stored.astype(np.int32) + _QUIRK_SHIFT) % _QUIRK_WRAP
     slope, intercept = rescale_of(header, mend_quirk=mend_quirk)
@@ -113,7 +120,8 @@ def _whole_hu(
     """Integer rescale; in int16 throughout where no stored value can leave its range."""
     low, high = _stored_range(header)
     ends = (low * slope + intercept, high * slope + intercept)
-    if slope == 1 and stored.dtype.itemsize == 2 and -32768 <= min(ends) <= max(ends) <= 32767:
+    in_place = slope == 1 and not header.has_modality_lut
+    if in_place and stored.dtype.itemsize == 2 and -32768 <= min(ends) <= max(ends) <= 32767:
         hu: NDArray[np.int16] = stored.astype(np.int16, copy=False)
         if not hu.flags.writeable:
             hu = hu.copy()
@@ -143,15 +151,17 @@ def read_stored(header: SliceHeader) -> NDArray[np.integer]:
 
 
 def _read_words(header: SliceHeader) -> NDArray[np.integer]:
-    """The stored words as they are in the file, (rows, columns), for this call to change."""
+    """The words as they are in the file, (rows, columns), for this call to change."""
     if _stamp(header) != header.file_stamp:
         raise DecodeError(
             f"{header.path} has changed since the folder was indexed.",
             remedy="Open the folder again.",
         )
-    if header.pixel_offset is not None and header.bits_allocated == 16:
+    if header.pixel_offset is not None:
         return _read_native(header)
-    return _read_through_plugins(header)
+    if header.fragments:
+        return _read_compressed(header)
+    return _read_deflated(header)
 
 
 @contextmanager
@@ -179,31 +189,79 @@ def _stamp(header: SliceHeader) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def _native_type(header: SliceHeader) -> np.dtype[Any]:
+    kind = ("i" if header.signed else "u") + str(header.bits_allocated // 8)
+    return np.dtype((">" if header.big_endian else "<") + kind)
+
+
 def _read_native(header: SliceHeader) -> NDArray[np.integer]:
-    kind = ("i" if header.signed else "u") + "2"
-    stored = np.fromfile(
+    words = np.fromfile(
         header.path,
-        dtype=np.dtype((">" if header.big_endian else "<") + kind),
+        dtype=_native_type(header),
         count=header.rows * header.columns,
         offset=header.pixel_offset or 0,
     )
-    return stored.reshape(header.rows, header.columns).astype(f"={kind}", copy=False)
+    return _in_rows(words, header)
 
 
-def _clear_unused_bits(words: NDArray[np.integer], header: SliceHeader) -> NDArray[np.integer]:
-    """Clears what is above BitsStored, and extends the sign; decoders have done it already."""
-    unused = 16 - header.bits_stored
-    if header.pixel_offset is not None and words.dtype.itemsize == 2 and unused > 0:
-        words <<= unused
-        words >>= unused
-    return words
+def _in_rows(words: NDArray[np.integer], header: SliceHeader) -> NDArray[np.integer]:
+    """Flat words as (rows, columns) in this machine's byte order, for this call to change."""
+    native = words.dtype.newbyteorder("=")
+    return words.reshape(header.rows, header.columns).astype(native, copy=not words.flags.writeable)
 
 
-def _read_through_plugins(header: SliceHeader) -> NDArray[np.integer]:
-    stored: NDArray[np.integer] = dcmread(header.path).pixel_array
+def _read_compressed(header: SliceHeader) -> NDArray[np.integer]:
+    with header.path.open("rb") as stream:
+        parts = []
+        for offset, length in header.fragments:
+            stream.seek(offset)
+            parts.append(stream.read(length))
+    if header.transfer_syntax == ENCAPSULATED_UNCOMPRESSED:
+        words = np.frombuffer(b"".join(parts), _native_type(header), header.rows * header.columns)
+        return _in_rows(words, header)
+    return _decompress(header, parts)
+
+
+def _decompress(header: SliceHeader, parts: list[bytes]) -> NDArray[np.integer]:
+    """Decodes one frame through pydicom's plugins; they also mend the sign of what they decode."""
+    image: dict[str, Any] = {
+        "rows": header.rows,
+        "columns": header.columns,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "bits_allocated": header.bits_allocated,
+        "bits_stored": header.bits_stored,
+        "pixel_representation": int(header.signed),
+        "number_of_frames": 1,
+        "pixel_keyword": "PixelData",
+    }
+    stored: NDArray[np.integer]
+    stored, _ = get_decoder(UID(header.transfer_syntax)).as_array(
+        encapsulate([b"".join(parts)], has_bot=False), index=0, **image
+    )
     if stored.shape != (header.rows, header.columns):
         raise ValueError(f"decoded to {stored.shape}, not {(header.rows, header.columns)}")
     return stored
+
+
+def _read_deflated(header: SliceHeader) -> NDArray[np.integer]:
+    """All frames have to be inflated for one: deflated data has no places to start from."""
+    words = np.frombuffer(dcmread(header.path).PixelData, _native_type(header))
+    size = header.rows * header.columns
+    start = ((header.frame_number or 1) - 1) * size
+    return _in_rows(words[start : start + size], header)
+
+
+def _clear_unused_bits(words: NDArray[np.integer], header: SliceHeader) -> NDArray[np.integer]:
+    """Clears what is beside the stored bits and extends the sign; decoders have done it already."""
+    if header.fragments and header.transfer_syntax != ENCAPSULATED_UNCOMPRESSED:
+        return words
+    above = header.bits_allocated - 1 - header.high_bit
+    unused = header.bits_allocated - header.bits_stored
+    if unused > 0:
+        words <<= above
+        words >>= unused
+    return words
 
 
 def pixel_digest(header: SliceHeader) -> bytes:

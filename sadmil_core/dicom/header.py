@@ -1,8 +1,4 @@
-"""One file's header: what is needed to place, decode and convert one CT slice.
-
-Only the elements below are interpreted, straight from their raw bytes. Converting every
-element through its VR costs twice as much, and warns of odd values nobody uses.
-"""
+"""One file's header: what is needed to place, decode and convert its CT slices."""
 
 from __future__ import annotations
 
@@ -10,58 +6,130 @@ import math
 import os
 import re
 import stat
-import struct
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from functools import lru_cache
+from typing import TYPE_CHECKING, BinaryIO
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.charset import python_encoding
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
-from sadmil_core.dicom.codes import SkippedFile, SkipReason
+from sadmil_core.dicom.codes import SkippedFile, SkipReason, WarningCode
+from sadmil_core.dicom.elements import (
+    GE_PRIVATE_SYNTAX,
+    UNDEFINED_LENGTH,
+    CutError,
+    DamagedError,
+    Elements,
+    NotDicomError,
+    read_elements,
+)
+from sadmil_core.dicom.pixels import Fragment, find_fragments, frames_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pydicom import Dataset
-
-_PIXEL_DATA = (0x7FE0, 0x0010)
-_UNDEFINED_LENGTH = 0xFFFFFFFF
-_ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_PIXEL_DATA = 0x7FE00010
+_EXTENDED_OFFSETS = 0x7FE00001
+_MODALITY_LUT, _PER_FRAME_GROUPS = 0x00283000, 0x52009229
+_NATIVE = frozenset(
+    {
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+        GE_PRIVATE_SYNTAX,
+    }
+)
+ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 _NO_CONTRAST = re.compile(r"(NO|NON|NONE|N|WITHOUT|W/O|WO|NIL|NATIVE|PLAIN|UNENHANCED|0)\b|[-.?]")
 _VALID_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_WANTED = frozenset(
+    {
+        0x00080005,  # SpecificCharacterSet
+        0x00080008,  # ImageType
+        0x00080016,  # SOPClassUID
+        0x00080018,  # SOPInstanceUID
+        0x00080060,  # Modality
+        0x0008103E,  # SeriesDescription
+        0x00100200,  # QualityControlSubject
+        0x00180010,  # ContrastBolusAgent
+        0x00180012,  # ContrastBolusAgentSequence
+        0x00180015,  # BodyPartExamined
+        0x00180050,  # SliceThickness
+        0x00181030,  # ProtocolName
+        0x00181210,  # ConvolutionKernel
+        0x0020000D,  # StudyInstanceUID
+        0x0020000E,  # SeriesInstanceUID
+        0x00200012,  # AcquisitionNumber
+        0x00200013,  # InstanceNumber
+        0x00200032,  # ImagePositionPatient
+        0x00200037,  # ImageOrientationPatient
+        0x00280002,  # SamplesPerPixel
+        0x00280004,  # PhotometricInterpretation
+        0x00280008,  # NumberOfFrames
+        0x00280010,  # Rows
+        0x00280011,  # Columns
+        0x00280030,  # PixelSpacing
+        0x00280100,  # BitsAllocated
+        0x00280101,  # BitsStored
+        0x00280102,  # HighBit
+        0x00280103,  # PixelRepresentation
+        0x00280120,  # PixelPaddingValue
+        0x00280121,  # PixelPaddingRangeLimit
+        0x00281050,  # WindowCenter
+        0x00281051,  # WindowWidth
+        0x00281052,  # RescaleIntercept
+        0x00281053,  # RescaleSlope
+        0x00281054,  # RescaleType
+        _MODALITY_LUT,
+        _PER_FRAME_GROUPS,
+        _EXTENDED_OFFSETS,
+    }
+)
 
 Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceHeader:
-    """The header of one CT slice, in one file.
+    """The header of one CT slice: a file, or one frame of a file.
 
     Attributes:
         path: The file.
         file_stamp: Its size in bytes and modification time in ns when the header was read.
+        transfer_syntax: UID of the encoding, or the name of another format than DICOM.
+        frame_number: The frame, counted from 1; None where the file has a single one.
         position_mm: ImagePositionPatient, LPS, or None.
         orientation: The row and the column direction cosines (LPS), or None.
         pixel_spacing_mm: Distance between rows, then between columns, or None.
-        pixel_offset: Where native pixel data starts in the file; None where it is compressed.
+        high_bit: The bit of each word in which the stored value's highest one stands.
+        big_endian: Byte order of native pixel words.
         slope: RescaleSlope; 1 where absent (then ``has_rescale`` is False).
         intercept: RescaleIntercept in HU; 0 where absent.
+        has_modality_lut: A table stands in place of slope and intercept.
         padding: PixelPaddingValue and its range limit, stored values, smaller first, or None.
         window_hu: The file's own first display window (level, width), or None.
         is_phantom: QualityControlSubject is YES.
-        modality: As the file names it; empty where it does not.
-        body_part: BodyPartExamined.
-        kernel: ConvolutionKernel, its first value.
+        image_type: ImageType, or FrameType; upper case, parted by backslashes.
+        kernel: ConvolutionKernel, its first value, or empty.
+        body_part: BodyPartExamined, or empty.
         has_contrast: A contrast agent is named.
+        modality: As the file names it; empty where it does not.
         description: Of series and protocol, free text that may name somebody: only to look for
             words in, never to be shown or written.
+        pixel_offset: Where the slice's native pixel data starts in the file, or None.
+        fragments: Where the fragments of the slice's compressed pixel data stand; empty where
+            it is native, and in a deflated file.
+        departures: What is odd about the file and was dealt with.
     """
 
     path: Path
@@ -70,6 +138,7 @@ class SliceHeader:
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
+    frame_number: int | None = None
     instance_number: int | None
     acquisition_number: int | None
     position_mm: Triple | None
@@ -80,21 +149,26 @@ class SliceHeader:
     columns: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
-    big_endian: bool
-    inverted: bool
-    slope: float
-    intercept: float
+    big_endian: bool = False
+    inverted: bool = False
+    slope: float = 1.0
+    intercept: float = 0.0
     has_rescale: bool
-    padding: tuple[int, int] | None
-    window_hu: tuple[float, float] | None
-    is_phantom: bool
-    pixel_offset: int | None
-    modality: str = ""
-    body_part: str = ""
+    has_modality_lut: bool = False
+    padding: tuple[int, int] | None = None
+    window_hu: tuple[float, float] | None = None
+    is_phantom: bool = False
+    image_type: str = ""
     kernel: str = ""
+    body_part: str = ""
     has_contrast: bool = False
+    modality: str = ""
     description: str = ""
+    pixel_offset: int | None = None
+    fragments: tuple[Fragment, ...] = ()
+    departures: tuple[WarningCode, ...] = ()
 
     @property
     def has_valid_uids(self) -> bool:
@@ -102,50 +176,41 @@ class SliceHeader:
         uids = (self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
         return all(len(uid) <= 64 and _VALID_UID.fullmatch(uid) for uid in uids)
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether its pixels have to go through a decoder."""
+        return bool(self.fragments)
 
-def read_header(path: Path) -> SliceHeader | SkippedFile:
-    """Reads the header of one file, without its pixels.
+
+def read_headers(path: Path) -> tuple[SliceHeader, ...] | SkippedFile:
+    """Reads the headers of the slices in one file, without their pixels.
 
     Args:
         path: Any file.
 
     Returns:
-        The header, or why the file is not a usable CT slice. Never raises for what is in
-        the file.
+        One header a frame, in the order of the file; or why the file is of no use. Never
+        raises for what is in the file.
     """
     try:
-        if stat.S_ISFIFO(path.stat().st_mode):  # to open one would wait for ever
-            return SkippedFile(path, SkipReason.NOT_DICOM, "a pipe, not a file")
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for ever
+            return SkippedFile(path, SkipReason.NOT_DICOM, "a pipe or a device, not a file")
         with path.open("rb") as stream:
             return _read(path, stream)
-    except InvalidDicomError:
-        if _starts_with_dataset(path):
-            return SkippedFile(
-                path, SkipReason.NO_PREAMBLE, "DICOM without preamble is not read yet"
-            )
-        return _not_dicom(path, "not a DICOM file")
+    except NotDicomError as error:
+        return _not_dicom(path, str(error))
+    except CutError as error:
+        series = error.elements.text(0x0020000E)
+        return SkippedFile(path, SkipReason.TRUNCATED, f"truncated: {error}", series)
     except PermissionError:
         return SkippedFile(path, SkipReason.UNREADABLE, "no permission to read it")
     except OSError as error:
         return SkippedFile(path, SkipReason.UNREADABLE, f"unreadable: {error.strerror or error}")
-    # pydicom raises many kinds of errors on damaged bytes; all of them mean the same here.
+    # Damaged bytes raise many kinds of errors; all of them mean the same here.
     except Exception as error:  # noqa: BLE001
         return SkippedFile(
             path, SkipReason.DAMAGED, f"damaged header ({type(error).__name__}: {error})"
         )
-
-
-def _starts_with_dataset(path: Path) -> bool:
-    """Whether a file starts with an element of group 0008, as data sets without a head do."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-    except OSError:
-        return False
-    if len(start) < 8 or start[:2] != b"\x08\x00":
-        return False
-    explicit = start[4:6].isalpha() and start[4:6].isupper()
-    return explicit or int.from_bytes(start[4:8], "little") < 256
 
 
 def _not_dicom(path: Path, message: str) -> SkippedFile:
@@ -158,28 +223,40 @@ def _not_dicom(path: Path, message: str) -> SkippedFile:
     return SkippedFile(path, SkipReason.NOT_DICOM, message)
 
 
-def _read(path: Path, stream: BinaryIO) -> SliceHeader | SkippedFile:
+def _read(path: Path, stream: BinaryIO) -> tuple[SliceHeader, ...] | SkippedFile:
     status = os.fstat(stream.fileno())
     if status.st_size == 0:
         return _not_dicom(path, "empty file")
-    dataset = dcmread(stream, stop_before_pixels=True)
-    elements = _Elements(dataset)
-    series = elements.text(0x0020000E)
-
-    problem = _why_not_a_ct_slice(elements, dataset)
+    try:
+        elements = read_elements(stream, status.st_size, _WANTED)
+    except DamagedError:
+        stream.seek(0)
+        if stream.read(132)[128:] != b"DICM":  # nothing says that it was to be DICOM
+            return _not_dicom(path, "not a DICOM file")
+        raise
+    problem = _why_not_a_ct_slice(elements) or _why_not_decodable(elements)
     if problem is not None:
-        return SkippedFile(path, *problem, series)
-    header = _slice_header(path, elements, dataset, (status.st_size, status.st_mtime_ns))
-    return _locate_pixels(header, stream, status.st_size)
+        return SkippedFile(path, *problem, elements.text(0x0020000E))
+    header = _slice_header(path, elements, (status.st_size, status.st_mtime_ns))
+    count = max(elements.decimal_integer(0x00280008) or 1, 1)
+    frames: tuple[SliceHeader, ...] = (header,)
+    if count > 1 or _PER_FRAME_GROUPS in elements:
+        from sadmil_core.dicom.multiframe import frame_headers  # which knows this module, too
+
+        stream.seek(0)
+        frames = frame_headers(header, stream, count)
+    return _locate_pixels(frames, elements, stream, status.st_size)
 
 
-def _why_not_a_ct_slice(elements: _Elements, dataset: Dataset) -> tuple[SkipReason, str] | None:
+def _why_not_a_ct_slice(elements: Elements) -> tuple[SkipReason, str] | None:
     """What keeps a DICOM file from being a CT slice; None where nothing does."""
     modality = elements.text(0x00080060)
     if modality and modality != "CT":
         return SkipReason.NOT_CT, f"not CT (modality {modality})"
     if not elements.integer(0x00280010) or not elements.integer(0x00280011):
-        if _claims_ct_image(dataset):
+        if elements.media_storage == CTImageStorage or not (
+            elements.media_storage or elements.count
+        ):
             return SkipReason.INCOMPLETE_HEADER, "the header ends early or lacks the matrix"
         return SkipReason.NOT_AN_IMAGE, "no image in it"
     if not modality:
@@ -188,8 +265,6 @@ def _why_not_a_ct_slice(elements: _Elements, dataset: Dataset) -> tuple[SkipReas
         return SkipReason.LOCALIZER, "localizer (scout) image"
     if (elements.integer(0x00280002) or 1) != 1:
         return SkipReason.NOT_GRAYSCALE, "colour image"
-    if (elements.integer(0x00280008) or 1) > 1 or 0x52009229 in elements:
-        return SkipReason.MULTI_FRAME, "multi-frame (Enhanced) CT is not read yet"
     allocated, stored = elements.integer(0x00280100) or 16, elements.integer(0x00280101)
     if allocated not in (8, 16, 32) or not 1 <= (stored or allocated) <= allocated:
         return SkipReason.DAMAGED, f"damaged header ({stored} bits stored in {allocated})"
@@ -198,22 +273,45 @@ def _why_not_a_ct_slice(elements: _Elements, dataset: Dataset) -> tuple[SkipReas
     return None
 
 
-def _claims_ct_image(dataset: Dataset) -> bool:
-    """Whether a file that shows no image was to be a CT slice, or holds nothing at all."""
-    declared = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
-    return declared == CTImageStorage or (not declared and len(dataset) == 0)
+def _why_not_decodable(elements: Elements) -> tuple[SkipReason, str] | None:
+    """What keeps the pixels of a CT image from being read; None where nothing does."""
+    pixels, syntax = elements.pixels, elements.transfer_syntax
+    if pixels is None:
+        return SkipReason.TRUNCATED, "truncated: the file ends before the pixel data"
+    if pixels.tag != _PIXEL_DATA:
+        return SkipReason.UNSUPPORTED_SYNTAX, "floating-point pixel data, which CT does not have"
+    if pixels.length != UNDEFINED_LENGTH:
+        return None
+    if not elements.has_stated_syntax:
+        return SkipReason.UNSUPPORTED_SYNTAX, "compressed, and does not say how"
+    if syntax in _NATIVE:
+        return SkipReason.UNSUPPORTED_SYNTAX, "compressed, though its transfer syntax says not"
+    if not can_decode(syntax):
+        return SkipReason.UNSUPPORTED_SYNTAX, f"compressed as {UID(syntax).name}, which is not read"
+    return None
 
 
-def _slice_header(
-    path: Path, elements: _Elements, dataset: Dataset, stamp: tuple[int, int]
-) -> SliceHeader:
+@lru_cache
+def can_decode(transfer_syntax: str) -> bool:
+    """Whether pixels encapsulated in this transfer syntax can be read."""
+    if transfer_syntax == ENCAPSULATED_UNCOMPRESSED:
+        return True
+    try:
+        return bool(get_decoder(UID(transfer_syntax)).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _slice_header(path: Path, elements: Elements, stamp: tuple[int, int]) -> SliceHeader:
     slope, intercept = elements.number(0x00281053), elements.number(0x00281052)
     signed = elements.integer(0x00280103) == 1
     bits_allocated = elements.integer(0x00280100) or 16
+    bits_stored = elements.integer(0x00280101) or bits_allocated
+    high_bit = elements.integer(0x00280102)
+    if high_bit is None or not bits_stored <= high_bit + 1 <= bits_allocated:
+        high_bit = bits_stored - 1
     position = elements.numbers(0x00200032, 3)
-    cosines = elements.numbers(0x00200037, 6)
-    spacing = elements.numbers(0x00280030, 2)
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    syntax = elements.transfer_syntax
     return SliceHeader(
         path=path,
         file_stamp=stamp,
@@ -224,39 +322,70 @@ def _slice_header(
         instance_number=elements.decimal_integer(0x00200013),
         acquisition_number=elements.decimal_integer(0x00200012),
         position_mm=(position[0], position[1], position[2]) if position else None,
-        orientation=_directions(cosines),
-        pixel_spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        orientation=directions(elements.numbers(0x00200037, 6)),
+        pixel_spacing_mm=pixel_spacing(elements.numbers(0x00280030, 2)),
         slice_thickness_mm=elements.number(0x00180050),
         rows=elements.integer(0x00280010) or 0,
         columns=elements.integer(0x00280011) or 0,
         bits_allocated=bits_allocated,
-        bits_stored=elements.integer(0x00280101) or bits_allocated,
+        bits_stored=bits_stored,
+        high_bit=high_bit,
         signed=signed,
-        big_endian=syntax == ExplicitVRBigEndian,
+        big_endian=not elements.little_endian or syntax == GE_PRIVATE_SYNTAX,
         inverted=elements.text(0x00280004) == "MONOCHROME1",
         slope=1.0 if slope is None or slope == 0 else slope,
         intercept=0.0 if intercept is None else intercept,
         has_rescale=bool(slope) and intercept is not None,
+        # CT has slope and intercept; where both stand there, the table is the stray one.
+        has_modality_lut=_MODALITY_LUT in elements and not (slope and intercept is not None),
         padding=_padding(elements, signed),
-        window_hu=elements.window(),
+        window_hu=_window(elements),
         is_phantom=elements.text(0x00100200) == "YES",
-        pixel_offset=None,
-        modality=elements.text(0x00080060),
-        body_part=elements.text(0x00180015),
-        kernel=elements.text(0x00181210).split("\\")[0],
+        image_type=elements.text(0x00080008).upper(),
+        kernel=elements.text(0x00181210).split("\\")[0].strip(),
+        body_part=elements.text(0x00180015).upper(),
         has_contrast=_has_contrast(elements),
+        modality=elements.text(0x00080060),
         description=f"{elements.text(0x0008103E)} {elements.text(0x00181030)}".strip(),
+        departures=tuple(_departures(elements, bits_stored, high_bit)),
     )
 
 
-def _has_contrast(elements: _Elements) -> bool:
+def _has_contrast(elements: Elements) -> bool:
     """Whether a contrast agent is named; some scanners write "none" for none."""
     agent = elements.text(0x00180010).upper()
     named = bool(agent) and not _NO_CONTRAST.match(agent)
-    return named or elements.has_items(0x00180012)
+    return named or 0x00180012 in elements
 
 
-def _directions(cosines: tuple[float, ...] | None) -> tuple[Triple, Triple] | None:
+def _departures(elements: Elements, bits_stored: int, high_bit: int) -> list[WarningCode]:
+    """What is odd about a file and was dealt with."""
+    found: list[WarningCode] = []
+    if not elements.has_preamble:
+        found.append(WarningCode.NO_PREAMBLE)
+    if not elements.follows_syntax:
+        found.append(WarningCode.WRONG_SYNTAX)
+    if elements.integer(0x00280103) not in (0, 1):
+        found.append(WarningCode.NO_SIGN)
+    if high_bit != bits_stored - 1 or elements.integer(0x00280102) not in (None, high_bit):
+        found.append(WarningCode.ODD_HIGH_BIT)
+    if not is_hounsfield(elements.text(0x00281054)):
+        found.append(WarningCode.NOT_HOUNSFIELD)
+    if not _knows_characters(elements.text(0x00080005)):
+        found.append(WarningCode.UNKNOWN_CHARACTER_SET)
+    return found
+
+
+def is_hounsfield(rescale_type: str) -> bool:
+    """Whether a RescaleType says Hounsfield units, or nothing (PS3.3 C.8.2.1: HU is meant)."""
+    return rescale_type.upper() in ("", "HU")
+
+
+def _knows_characters(character_set: str) -> bool:
+    return all(term.strip() in python_encoding for term in character_set.split("\\"))
+
+
+def directions(cosines: tuple[float, ...] | None) -> tuple[Triple, Triple] | None:
     """The row and column directions, or None where they are not two orthogonal unit vectors."""
     if cosines is None:
         return None
@@ -269,7 +398,12 @@ def _directions(cosines: tuple[float, ...] | None) -> tuple[Triple, Triple] | No
     return row, column
 
 
-def _padding(elements: _Elements, signed: bool) -> tuple[int, int] | None:
+def pixel_spacing(values: tuple[float, ...] | None) -> tuple[float, float] | None:
+    """PixelSpacing where both of its values are usable."""
+    return (values[0], values[1]) if values and min(values) > 0 else None
+
+
+def _padding(elements: Elements, signed: bool) -> tuple[int, int] | None:
     value = elements.integer(0x00280120, signed=signed)
     if value is None:
         return None
@@ -277,118 +411,37 @@ def _padding(elements: _Elements, signed: bool) -> tuple[int, int] | None:
     return (value, value) if limit is None else (min(value, limit), max(value, limit))
 
 
-def _locate_pixels(header: SliceHeader, stream: BinaryIO, size: int) -> SliceHeader | SkippedFile:
-    """Checks that the pixel data is there in full, and notes where native data starts.
-
-    The stream stands at the Pixel Data element, where pydicom stopped.
-    """
-
-    def skip(reason: SkipReason, message: str) -> SkippedFile:
-        return SkippedFile(header.path, reason, message, header.series_instance_uid)
-
-    if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
-        return header  # pydicom stopped in an inflated copy; only decoding can tell
-    at_end = stream.tell() >= size
-    length = _enter_pixel_data(header, stream)
-    if length is None:
-        if at_end:
-            return skip(SkipReason.TRUNCATED, "truncated: the file ends before the pixel data")
-        return skip(SkipReason.NOT_AN_IMAGE, "no pixel data")
-    if length == _UNDEFINED_LENGTH:
-        if not _fragments_complete(stream, size):
-            return skip(SkipReason.TRUNCATED, "truncated: the compressed image ends early")
-        return header
-    needed = header.rows * header.columns * header.bits_allocated // 8
-    present = min(length, size - stream.tell())
-    if present < needed:
-        return skip(
-            SkipReason.TRUNCATED, f"truncated: {present} of {needed} bytes of pixel data are there"
-        )
-    return replace(header, pixel_offset=stream.tell())
+def _window(elements: Elements) -> tuple[float, float] | None:
+    """The first display window (level, width) where it is a usable one."""
+    level, width = elements.number(0x00281050), elements.number(0x00281051)
+    return (level, width) if level is not None and width is not None and width >= 1 else None
 
 
-def _enter_pixel_data(header: SliceHeader, stream: BinaryIO) -> int | None:
-    """Steps over the element's tag, VR and length; returns the length, None if it is not there."""
-    order = ">" if header.big_endian else "<"
-    head = stream.read(8)
-    if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) != _PIXEL_DATA:
-        return None
-    if header.transfer_syntax == ImplicitVRLittleEndian:
-        return int(struct.unpack("<L", head[4:])[0])
-    rest = stream.read(4)
-    return int(struct.unpack(f"{order}L", rest)[0]) if len(rest) == 4 else None
+def _locate_pixels(
+    frames: tuple[SliceHeader, ...], elements: Elements, stream: BinaryIO, size: int
+) -> tuple[SliceHeader, ...] | SkippedFile:
+    """Checks that the pixel data is there in full, and notes where each frame's stands."""
+    first, pixels = frames[0], elements.pixels
+    assert pixels is not None
 
-
-def _fragments_complete(stream: BinaryIO, size: int) -> bool:
-    """Whether every fragment up to the sequence delimiter lies inside the file (PS3.5 A.4)."""
-    while True:
-        head = stream.read(8)
-        if len(head) < 8:
-            return False
-        group, element, length = struct.unpack("<HHL", head)
-        if (group, element) == _SEQUENCE_END:
-            return True
-        if (group, element) != _ITEM or stream.tell() + length > size:
-            return False
-        stream.seek(length, os.SEEK_CUR)
-
-
-class _Elements:
-    """Tolerant access to raw element values: what cannot be understood is None or empty."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        # One pass: looking elements up by tag in the dataset costs more than reading them.
-        self._elements: dict[int, Any] = {element.tag: element for element in dataset.values()}
-
-    def __contains__(self, tag: int) -> bool:
-        return tag in self._elements
-
-    def _raw(self, tag: int) -> tuple[bytes, bool]:
-        element = self._elements.get(tag)
-        if element is None:
-            return b"", True
-        value = element.value
-        return (value if isinstance(value, bytes) else b""), getattr(
-            element, "is_little_endian", True
+    def cut(message: str) -> SkippedFile:
+        return SkippedFile(
+            first.path, SkipReason.TRUNCATED, f"truncated: {message}", first.series_instance_uid
         )
 
-    def has_items(self, tag: int) -> bool:
-        """Whether a sequence is there and not empty, read or not."""
-        element = self._elements.get(tag)
-        return element is not None and bool(element.value)
-
-    def text(self, tag: int) -> str:
-        return self._raw(tag)[0].decode("ascii", "replace").strip(" \0")
-
-    def integer(self, tag: int, *, signed: bool = False) -> int | None:
-        """The first value of a US or SS element."""
-        value, little = self._raw(tag)
-        if len(value) < 2:
-            return None
-        return int.from_bytes(value[:2], "little" if little else "big", signed=signed)
-
-    def decimal_integer(self, tag: int) -> int | None:
-        """The value of an IS element."""
-        value = self.number(tag)
-        return None if value is None else int(value)
-
-    def number(self, tag: int) -> float | None:
-        """The first value of a DS or IS element."""
-        try:
-            value = float(self.text(tag).split("\\")[0])
-        except ValueError:
-            return None
-        return value if math.isfinite(value) else None
-
-    def numbers(self, tag: int, count: int) -> tuple[float, ...] | None:
-        """Exactly ``count`` finite values of a DS element."""
-        try:
-            values = tuple(float(part) for part in self.text(tag).split("\\"))
-        except ValueError:
-            return None
-        return values if len(values) == count and all(map(math.isfinite, values)) else None
-
-    def window(self) -> tuple[float, float] | None:
-        """The first display window (level, width) where it is a usable one."""
-        level, width = self.number(0x00281050), self.number(0x00281051)
-        return (level, width) if level is not None and width is not None and width >= 1 else None
+    if pixels.length == UNDEFINED_LENGTH:
+        found = find_fragments(stream, pixels.offset, size)
+        if found is None:
+            return cut("the compressed image ends early")
+        dealt = frames_of(*found, elements.raw(_EXTENDED_OFFSETS), len(frames))
+        return tuple(
+            replace(header, fragments=parts) for header, parts in zip(frames, dealt, strict=True)
+        )
+    step = first.rows * first.columns * first.bits_allocated // 8
+    if pixels.present < step * len(frames):
+        return cut(f"{pixels.present} of {step * len(frames)} bytes of pixel data are there")
+    if first.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return frames  # the place is one in the inflated data set
+    return tuple(
+        replace(header, pixel_offset=pixels.offset + k * step) for k, header in enumerate(frames)
+    )

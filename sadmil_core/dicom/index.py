@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sadmil_core.dicom.codes import SkippedFile, SkipReason
 from sadmil_core.dicom.decode import pixel_digest
-from sadmil_core.dicom.header import SliceHeader, read_header
+from sadmil_core.dicom.header import SliceHeader, read_headers
 from sadmil_core.dicom.stacks import StackEntry, build_stacks
 from sadmil_core.errors import InputError
 from sadmil_core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
 
 _log = logging.getLogger(__name__)
+
+_THREADS = 8
+_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +74,50 @@ def index_folder(
     """
     root = Path(path)
     files, skipped = _list_files(root, progress)
-    order = _middle_first(files)
     headers: list[SliceHeader] = []
-    for done, file in enumerate(order):
-        progress(done, len(order), "reading headers")
-        found = read_header(file)
+    for found in _read_all(_middle_first(files), progress):
         if isinstance(found, SkippedFile):
             skipped.append(found)
             continue
         if not headers and on_first is not None:
-            on_first(found)
-        headers.append(found)
-    progress(len(order), len(order), "reading headers")
+            on_first(found[len(found) // 2])
+        headers += found
     _log.info("%d CT slice(s) and %d other file(s) found", len(headers), len(skipped))
     return _grouped(root, headers, skipped)
+
+
+def _read_all(
+    files: list[Path], progress: Progress
+) -> Generator[tuple[SliceHeader, ...] | SkippedFile]:
+    """The headers of files in order, the first before all others.
+
+    On a disk that has them at hand threads gain nothing; on a slow disk or over a network each
+    waits for its own answer.
+    """
+    total = len(files)
+    progress(0, total, "reading headers")
+    if files:
+        yield read_headers(files[0])
+    batches = [files[k : k + _BATCH] for k in range(1, total, _BATCH)]
+    done = 1
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="headers")
+    try:
+        # Few at a time are handed out, so that a cancelled folder stops at once.
+        pending = deque(pool.submit(_read_batch, batch) for batch in batches[: 2 * _THREADS])
+        waiting = iter(batches[2 * _THREADS :])
+        while pending:
+            progress(done, total, "reading headers")
+            found = pending.popleft().result()
+            pending.extend(pool.submit(_read_batch, batch) for batch in islice(waiting, 1))
+            done += len(found)
+            yield from found
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    progress(total, total, "reading headers")
+
+
+def _read_batch(files: list[Path]) -> list[tuple[SliceHeader, ...] | SkippedFile]:
+    return [read_headers(file) for file in files]
 
 
 def merge_indexes(indexes: Sequence[SeriesIndex]) -> SeriesIndex:
@@ -93,7 +129,7 @@ def merge_indexes(indexes: Sequence[SeriesIndex]) -> SeriesIndex:
     Returns:
         The index, with the root of the first.
     """
-    headers = {h.path.resolve(): h for index in indexes for h in index.headers}
+    headers = {(h.path.resolve(), h.frame_number): h for index in indexes for h in index.headers}
     skipped = {file.path.resolve(): file for index in indexes for file in index.skipped}
     return _grouped(indexes[0].root, headers.values(), skipped.values())
 
@@ -102,7 +138,7 @@ def _grouped(
     root: Path, headers: Iterable[SliceHeader], skipped: Iterable[SkippedFile]
 ) -> SeriesIndex:
     ordered = tuple(sorted(skipped, key=lambda file: file.path))
-    found = tuple(sorted(headers, key=lambda header: header.path))
+    found = tuple(sorted(headers, key=lambda header: (header.path, header.frame_number or 0)))
     entries = build_stacks(found, ordered, pixel_digest=pixel_digest)
     return SeriesIndex(root=root, entries=entries, skipped=ordered, headers=found)
 

@@ -8,7 +8,7 @@ never by InstanceNumber or file name.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,16 +20,27 @@ from sadmil_core.dicom.geometry import (
     head_normal,
     spacing_is_even,
 )
+from sadmil_core.dicom.layers import by_number, split_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from sadmil_core.dicom.header import SliceHeader, Triple
 
 _ORIENTATION_TOLERANCE = 1e-3
 _SPACING_TOLERANCE = 1e-4  # relative: a twentieth of a millimetre across a matrix of 512
 _SAME_POSITION_MM = 1e-3
+_DEPARTURES = {
+    WarningCode.NO_PREAMBLE: "files without DICOM's preamble",
+    WarningCode.WRONG_SYNTAX: "encoded otherwise than the transfer syntax says; read as it looks",
+    WarningCode.NO_SIGN: "no usable PixelRepresentation: values taken as unsigned",
+    WarningCode.ODD_HIGH_BIT: "HighBit is not BitsStored - 1; the bits it names were read",
+    WarningCode.NOT_HOUNSFIELD: "RescaleType is not HU: values may not be Hounsfield units",
+    WarningCode.MODALITY_LUT: "a Modality LUT stands in place of slope and intercept: applied, "
+    "but values may not be Hounsfield units",
+    WarningCode.UNKNOWN_CHARACTER_SET: "unknown character set: names may be misspelt",
+}
+"""What a header departs in, for people."""
 _AXIAL: tuple[Triple, Triple] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 
@@ -98,7 +109,7 @@ def build_stacks(
     # By series alone, so that (series, stack index) stays a key even where studies share a
     # SeriesInstanceUID; a stack never mixes studies.
     by_series: dict[str, list[SliceHeader]] = defaultdict(list)
-    for header in sorted(headers, key=lambda h: h.path):
+    for header in sorted(headers, key=lambda h: (h.path, h.frame_number or 0)):
         by_series[header.series_instance_uid].append(header)
     lost: dict[str, list[SkippedFile]] = defaultdict(list)
     for file in skipped:
@@ -118,10 +129,16 @@ def _series_stacks(
 ) -> list[StackEntry]:
     unique, dropped = _without_repeated_uids(members)
     layers: list[list[SliceHeader]] = []
+    all_told_apart = True
     for group in _alike(unique):
         kept, identical = _without_identical_pixels(group, pixel_digest)
         dropped += identical
-        layers += _split_at_repeated_positions(kept)
+        if kept[0].position_mm is None:
+            layers.append(kept)
+            continue
+        split, told_apart = split_layers(_by_position(kept))
+        layers += split
+        all_told_apart &= told_apart
     common: list[CodedWarning] = []
     if dropped:
         common.append(
@@ -136,6 +153,14 @@ def _series_stacks(
                 WarningCode.SERIES_SPLIT,
                 f"the series holds {len(layers)} stacks (other study, orientation, "
                 "matrix or spacing, or repeated positions); each is read apart",
+            )
+        )
+    if not all_told_apart:
+        common.append(
+            CodedWarning(
+                WarningCode.MIXED_STACKS,
+                "several images at the same positions, and nothing tells which belong together: "
+                "a stack may hold images of different reconstructions",
             )
         )
     if skipped:
@@ -158,9 +183,14 @@ def _without_repeated_uids(members: list[SliceHeader]) -> tuple[list[SliceHeader
     At different places they are different slices all the same: some anonymisers give every
     slice of a series one UID.
     """
-    first: dict[tuple[str, str, Triple | None], SliceHeader] = {}
+    first: dict[tuple[str, str, int | None, Triple | None], SliceHeader] = {}
     for header in members:
-        key = (header.study_instance_uid, header.sop_instance_uid, header.position_mm)
+        key = (
+            header.study_instance_uid,
+            header.sop_instance_uid,
+            header.frame_number,
+            header.position_mm,
+        )
         first.setdefault(key, header)
     return list(first.values()), len(members) - len(first)
 
@@ -205,7 +235,7 @@ def _by_position(group: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     normal = head_normal(*(group[0].orientation or _AXIAL))
     keyed = sorted(
         ((along_normal(h.position_mm or (0.0, 0.0, 0.0), normal), h) for h in group),
-        key=lambda pair: (pair[0], pair[1].path),
+        key=lambda pair: (pair[0], pair[1].path, pair[1].frame_number or 0),
     )
     places: list[list[SliceHeader]] = []
     last = None
@@ -235,32 +265,6 @@ def _without_identical_pixels(
     return kept, len(group) - len(kept)
 
 
-def _split_at_repeated_positions(group: list[SliceHeader]) -> list[list[SliceHeader]]:
-    """One list per layer, where positions repeat: by AcquisitionNumber if that tells them apart.
-
-    Else the slices at each place are dealt out in the order of their InstanceNumbers, which
-    run through one reconstruction after the other; file names mean nothing.
-    """
-    if group[0].position_mm is None:
-        return [group]
-    places = _by_position(group)
-    depth = max(len(place) for place in places)
-    if depth == 1:
-        return [group]
-    acquisitions = {header.acquisition_number for header in group}
-    if len(acquisitions) > 1:
-        apart = [[h for h in group if h.acquisition_number == a] for a in acquisitions]
-        if all(len(place) == 1 for part in apart for place in _by_position(part)):
-            return apart
-    for place in places:
-        place.sort(key=_by_number)
-    return [[place[k] for place in places if len(place) > k] for k in range(depth)]
-
-
-def _by_number(header: SliceHeader) -> tuple[bool, int, Path]:
-    return header.instance_number is None, header.instance_number or 0, header.path
-
-
 def make_stack(
     members: Sequence[SliceHeader],
     warnings: Iterable[CodedWarning] = (),
@@ -282,7 +286,7 @@ def make_stack(
         ordered = [place[0] for place in _by_position(members)]
         origins = tuple(h.position_mm for h in ordered if h.position_mm is not None)
     else:
-        ordered = sorted(members, key=_by_number)
+        ordered = sorted(members, key=by_number)
         origins = tuple((0.0, 0.0, float(index)) for index in range(len(ordered)))
     spacing = ordered[0].pixel_spacing_mm
     geometry = StackGeometry(
@@ -372,7 +376,7 @@ def _header_warnings(ordered: Sequence[SliceHeader]) -> list[CodedWarning]:
                 "no StudyInstanceUID of its own: the SeriesInstanceUID stands for it",
             )
         )
-    if len({header.sop_instance_uid for header in ordered}) < len(ordered):
+    if len({(header.sop_instance_uid, header.frame_number) for header in ordered}) < len(ordered):
         found.append(
             CodedWarning(
                 WarningCode.REPEATED_UIDS, "slices at different places share a SOPInstanceUID"
@@ -380,4 +384,11 @@ def _header_warnings(ordered: Sequence[SliceHeader]) -> list[CodedWarning]:
         )
     if all(header.is_phantom for header in ordered):
         found.append(CodedWarning(WarningCode.PHANTOM, "the files say they show a phantom"))
+    departures = Counter(code for header in ordered for code in set(header.departures))
+    if any(header.has_modality_lut for header in ordered):
+        departures[WarningCode.MODALITY_LUT] = sum(h.has_modality_lut for h in ordered)
+    for code, message in _DEPARTURES.items():
+        if departures[code]:
+            share = "" if departures[code] == len(ordered) else f"{departures[code]} slice(s): "
+            found.append(CodedWarning(code, share + message))
     return found

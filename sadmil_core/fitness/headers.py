@@ -37,6 +37,7 @@ MAX_FIELD_RATIO = 1.1
 """Height to width of the field, either way: the network's input is square, so an oblong field
 is squeezed into it."""
 
+_UNITS = (WarningCode.NO_RESCALE, WarningCode.NOT_HOUNSFIELD, WarningCode.MODALITY_LUT)
 _CAUTION, _UNFIT = FitnessLevel.CAUTION, FitnessLevel.UNFIT
 
 _HEAD = re.compile(
@@ -173,6 +174,12 @@ def _of_slices(entry: StackEntry) -> Iterator[FitnessReason]:
             _CAUTION,
             f"{len(entry.skipped)} file(s) of the series could not be used",
         )
+    if WarningCode.MIXED_STACKS in entry.warning_codes:
+        yield FitnessReason(
+            FitnessCode.MIXED_STACKS,
+            _CAUTION,
+            "images of different reconstructions may stand in one stack",
+        )
     steps = [step for step, gap in zip(geometry.spacings_mm, gaps, strict=True) if not gap]
     if geometry.has_positions and len(steps) > 1:
         # Percentiles, because one odd step where two blocks of a protocol meet harms nothing.
@@ -214,10 +221,12 @@ def _of_plane(entry: StackEntry) -> Iterator[FitnessReason]:
 
 def _of_acquisition(entry: StackEntry) -> Iterator[FitnessReason]:
     """Units and kernel."""
-    if not all(header.has_rescale for header in entry.slices):
-        # Only a caution: some archives store HU as they are, and the pixels will tell.
+    if any(warning.code in _UNITS for warning in entry.warnings):
+        # Only a caution: often they are Hounsfield units all the same, and the pixels will tell.
         yield FitnessReason(
-            FitnessCode.NO_RESCALE, _CAUTION, "no rescale: values may not be Hounsfield units"
+            FitnessCode.UNCERTAIN_UNITS,
+            _CAUTION,
+            "the files do not say that their values are Hounsfield units",
         )
     kernel = next((h.kernel for h in entry.slices if _SHARP.fullmatch(h.kernel.upper())), "")
     if kernel:

@@ -147,6 +147,7 @@ def slice_rows(record: ScanRecord, readout: StudyReadout) -> Iterator[dict[str, 
         row = scan | {
             "slice_index": index,
             "sop_instance_uid": header.sop_instance_uid,
+            "frame_number": header.frame_number,
             "instance_number": header.instance_number,
             "z_mm": entry.geometry.z_mm[index] if positions else None,
             "position_mm": positions[index] if positions else None,

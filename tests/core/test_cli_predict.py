@@ -352,15 +352,16 @@ def test_files_a_mac_leaves_behind_are_no_loss(tmp_path: Path, sadmil: Run) -> N
     assert sadmil(tmp_path / "a").status == 0
 
 
-def test_dicom_without_a_preamble_is_named_as_lost(tmp_path: Path, sadmil: Run) -> None:
+def test_dicom_without_a_preamble_is_read_and_said(tmp_path: Path, sadmil: Run) -> None:
     paths = write_head(tmp_path / "a")
     data = paths[2].read_bytes()
     paths[2].unlink()
     meta = 132 + 12 + int.from_bytes(data[140:144], "little")
     (tmp_path / "a" / "IM0003").write_bytes(data[meta:])
-    outcome = sadmil(tmp_path / "a")
-    assert outcome.status == 1
+    outcome = sadmil(tmp_path / "a", "--csv", tmp_path / "out.csv")
+    assert outcome.status == 0
     assert "NO_PREAMBLE" in outcome.err
+    assert len(_rows(tmp_path / "out.csv")) == 10
 
 
 def test_a_missing_study_uid_is_said(tmp_path: Path, sadmil: Run) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from sadmil_core.dicom import SliceHeader, WarningCode, index_folder, read_header
+from sadmil_core.dicom import SliceHeader, WarningCode, index_folder, read_headers
 from sadmil_core.dicom.decode import decode_hu, read_stored
 from sadmil_core.errors import DecodeError
 from tests.synthetic import (
@@ -33,7 +33,7 @@ HU_32 = encoded_hu(3, 32, 32)
 
 
 def _header(path: Path) -> SliceHeader:
-    header = read_header(path)
+    (header,) = read_headers(path)
     assert isinstance(header, SliceHeader), header
     return header
 

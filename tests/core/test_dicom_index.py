@@ -17,7 +17,7 @@ from sadmil_core.dicom import (
     WarningCode,
     index_folder,
     merge_indexes,
-    read_header,
+    read_headers,
     require_entries,
 )
 from sadmil_core.errors import InputError
@@ -34,7 +34,7 @@ from tests.synthetic import (
 
 
 def _reason(path: Path) -> SkipReason:
-    found = read_header(path)
+    found = read_headers(path)
     assert isinstance(found, SkippedFile)
     assert found.path == path
     assert found.message
@@ -48,7 +48,7 @@ def _reason(path: Path) -> SkipReason:
         (delete("Modality"), SkipReason.NOT_CT),
         (set_to(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), SkipReason.LOCALIZER),
         (set_to(SamplesPerPixel=3), SkipReason.NOT_GRAYSCALE),
-        (set_to(NumberOfFrames=2), SkipReason.MULTI_FRAME),
+        (set_to(NumberOfFrames=2), SkipReason.TRUNCATED),
         (delete("SeriesInstanceUID"), SkipReason.INCOMPLETE_HEADER),
         (set_to(SOPInstanceUID=""), SkipReason.INCOMPLETE_HEADER),
         (delete("PixelData"), SkipReason.TRUNCATED),
@@ -205,7 +205,7 @@ def test_indexing_can_be_cancelled(tmp_path: Path) -> None:
 
 def test_reading_headers_leaves_the_pixels_alone_and_agrees_with_pydicom(tmp_path: Path) -> None:
     (path,) = write_series(tmp_path, slices=1, orientation=(0, 1, 0, -1, 0, 0), bits_stored=13)
-    header, dataset = read_header(path), dcmread(path)
+    (header,), dataset = read_headers(path), dcmread(path)
     assert not isinstance(header, SkippedFile)
     assert header.position_mm == tuple(dataset.ImagePositionPatient)
     assert header.bits_stored == dataset.BitsStored == 13

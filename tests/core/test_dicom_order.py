@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sadmil_core.dicom import WarningCode, build_stacks, index_folder, load_volume, read_header
+from sadmil_core.dicom import WarningCode, build_stacks, index_folder, load_volume, read_headers
 from sadmil_core.dicom.header import SliceHeader
 from tests.synthetic import (
     AXIAL,
@@ -71,7 +71,7 @@ def test_positions_are_ordered_as_numbers_not_as_texts(tmp_path: Path) -> None:
 
 def test_the_order_does_not_depend_on_the_order_of_the_headers(tmp_path: Path) -> None:
     paths = write_series(tmp_path, slices=4)
-    headers = [read_header(path) for path in paths]
+    headers = [header for path in paths for header in read_headers(path)]
     for shuffled in itertools.permutations(headers):
         (entry,) = build_stacks(h for h in shuffled if isinstance(h, SliceHeader))
         assert [header.path for header in entry.slices] == paths

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from sadmil_core.dicom import CTVolume, index_folder, load_volume
+from sadmil_core.dicom import CodedWarning, CTVolume, WarningCode, index_folder, load_volume
 from sadmil_core.dicom.stacks import make_stack
 from sadmil_core.fitness import (
     Fitness,
@@ -129,8 +129,9 @@ HEADERS: dict[str, tuple[dict[str, Any], dict[str, FitnessLevel]]] = {
     "a kernel of GE": ({"change": set_to(ConvolutionKernel="STANDARD")}, {}),
     "no rescale": (
         {"change": delete("RescaleSlope", "RescaleIntercept")},
-        {"NO_RESCALE": CAUTION},
+        {"UNCERTAIN_UNITS": CAUTION},
     ),
+    "other units": ({"change": set_to(RescaleType="US")}, {"UNCERTAIN_UNITS": CAUTION}),
     "seven slices": ({"slices": 7}, {"TOO_FEW_SLICES": UNFIT}),
     "eight slices": ({"slices": 8}, {}),
     "one slice": ({"slices": 1}, {"TOO_FEW_SLICES": UNFIT}),
@@ -195,12 +196,24 @@ def test_files_of_the_series_that_were_lost_are_a_caution(tmp_path: Path) -> Non
     assert _levels(fitness) == {"SLICES_LOST": CAUTION}
 
 
-def test_a_contrast_sequence_counts(tmp_path: Path) -> None:
-    for items, expected in ((1, ("CONTRAST",)), (0, ())):
-        folder = tmp_path / str(items)
-        sequence = Sequence([Dataset() for _ in range(items)])
-        write_head(folder, change=set_to(ContrastBolusAgentSequence=sequence))
-        assert fitness_of_entry(only_entry(index_folder(folder))).codes == expected
+@pytest.mark.parametrize("undefined_length", [False, True])
+@pytest.mark.parametrize(("items", "expected"), [(1, ("CONTRAST",)), (0, ())])
+def test_a_contrast_sequence_counts_where_something_is_in_it(
+    tmp_path: Path, items: int, expected: tuple[str, ...], undefined_length: bool
+) -> None:
+    def change(dataset: Dataset, z: int) -> None:
+        dataset.ContrastBolusAgentSequence = Sequence([Dataset() for _ in range(items)])
+        dataset["ContrastBolusAgentSequence"].is_undefined_length = undefined_length
+
+    write_head(tmp_path, change=change)
+    assert fitness_of_entry(only_entry(index_folder(tmp_path))).codes == expected
+
+
+def test_a_stack_that_may_be_mixed_is_a_caution(tmp_path: Path) -> None:
+    write_head(tmp_path)
+    entry = only_entry(index_folder(tmp_path))
+    mixed = replace(entry, warnings=(CodedWarning(WarningCode.MIXED_STACKS, "mixed"),))
+    assert _levels(fitness_of_entry(mixed)) == {"MIXED_STACKS": CAUTION}
 
 
 def test_no_reason_quotes_free_text(tmp_path: Path) -> None:
@@ -438,6 +451,15 @@ def test_real_heads_cropped_and_opened() -> None:
     hu = volume.hu.copy()
     hu[10:] = np.where((np.abs(np.arctan2(y, x)) < np.pi / 3) & (hu[10:] > 150), 30, hu[10:])
     assert fitness_of_volume(CTVolume(entry=entry, hu=hu)).level is OK
+
+
+@pytest.mark.reference
+def test_a_map_of_blood_flow_is_unfit() -> None:
+    path = reference_data() / "ct" / "robustness" / "eCT_Supplemental.dcm"
+    (entry,) = index_folder(path).entries
+    fitness = fitness_of_volume(load_volume(entry))
+    assert fitness.level is UNFIT
+    assert "UNCERTAIN_UNITS" in fitness.codes
 
 
 @pytest.mark.reference

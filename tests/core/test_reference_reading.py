@@ -14,12 +14,11 @@ import torch
 from sadmil_core.dicom import (
     CTVolume,
     SkippedFile,
-    SkipReason,
     StackEntry,
     WarningCode,
     index_folder,
     load_volume,
-    read_header,
+    read_headers,
 )
 from sadmil_core.dicom.decode import decode_hu
 from sadmil_core.model.trained import load_checkpoint
@@ -170,7 +169,7 @@ def test_a_whole_jpeg_2000_series_loads_without_a_word_from_pydicom() -> None:
 
 @pytest.mark.parametrize("name", ["693_UNCI.dcm", "693_UNCR.dcm", "693_J2KR.dcm"])
 def test_the_same_slice_in_several_encodings(name: str) -> None:
-    header = read_header(_ct("robustness", name))
+    (header,) = read_headers(_ct("robustness", name))
     assert not isinstance(header, SkippedFile)
     dataset = pydicom.dcmread(header.path)
     expected = dataset.pixel_array.astype(np.int32) * int(dataset.RescaleSlope)
@@ -182,9 +181,19 @@ def test_the_same_slice_in_several_encodings(name: str) -> None:
     np.testing.assert_array_equal(decode_hu(header), expected)
 
 
-def test_an_enhanced_ct_is_named_as_not_read_yet() -> None:
-    index = index_folder(_ct("robustness", "eCT_Supplemental.dcm"))
-    assert [file.reason for file in index.failures] == [SkipReason.MULTI_FRAME]
+def test_the_frames_of_an_enhanced_ct_are_slices() -> None:
+    path = _ct("robustness", "eCT_Supplemental.dcm")
+    (entry,) = index_folder(path).entries
+    dataset = pydicom.dcmread(path)
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    z_mm = [float(g.PlanePositionSequence[0].ImagePositionPatient[2]) for g in groups]
+    order = sorted(range(len(z_mm)), key=z_mm.__getitem__)
+    assert entry.geometry.z_mm == tuple(z_mm[k] for k in order)
+    assert [header.frame_number for header in entry.slices] == [k + 1 for k in order]
+    # A map of blood flow, whose RescaleType says so.
+    assert WarningCode.NOT_HOUNSFIELD in entry.warning_codes
+    expected = dataset.pixel_array[order].astype(np.int32) - 1024
+    np.testing.assert_array_equal(load_volume(entry).hu, expected)
 
 
 def test_bf16_comes_to_the_same_decision(

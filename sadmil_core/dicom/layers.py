@@ -1,0 +1,103 @@
+"""Images at repeated positions: which belong to which reconstruction or acquisition."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+    from pathlib import Path
+
+    from sadmil_core.dicom.header import SliceHeader
+
+    Places = Sequence[Sequence[SliceHeader]]
+
+_TELLING: tuple[Callable[[SliceHeader], Hashable], ...] = (
+    lambda header: header.acquisition_number,
+    lambda header: header.kernel,
+    lambda header: header.image_type,
+    lambda header: header.slice_thickness_mm,
+    lambda header: header.window_hu,
+    lambda header: (header.slope, header.intercept),
+    # A folder each is a choice somebody made; the names of files are not.
+    lambda header: header.path.parent,
+)
+"""What may tell reconstructions apart, the most trustworthy first."""
+
+
+def split_layers(places: Places) -> tuple[list[list[SliceHeader]], bool]:
+    """Deals the images at each position out to layers, one image at a position in each.
+
+    By an attribute that tells them apart; else by their InstanceNumbers, which run through one
+    reconstruction after the other or count them in turn.
+
+    Args:
+        places: The images at each position, foot to head.
+
+    Returns:
+        The layers, and whether something told them apart; where nothing did, images of
+        different reconstructions may stand in one layer.
+    """
+    depth = max(map(len, places))
+    if depth == 1:
+        return [[header for place in places for header in place]], True
+    for key in _TELLING:
+        parts = _parted(places, key)
+        # More parts than layers: an attribute that changes from slice to slice.
+        if 1 < len(parts) <= depth and max(map(_depth, parts)) < depth:
+            split = [split_layers(part) for part in parts]
+            return [layer for layers, _ in split for layer in layers], all(
+                sure for _, sure in split
+            )
+    runs = _numbered_runs(places)
+    if len(runs) == depth:
+        return runs, True
+    ordered = [sorted(place, key=by_number) for place in places]
+    layers = [[place[k] for place in ordered if len(place) > k] for k in range(depth)]
+    complete = all(len(place) == depth for place in places)
+    return layers, complete and _are_numbered(places)
+
+
+def by_number(header: SliceHeader) -> tuple[bool, int, Path, int]:
+    """The key that sorts by InstanceNumber; images without one come last, by path and frame."""
+    number = header.instance_number
+    return number is None, number or 0, header.path, header.frame_number or 0
+
+
+def _depth(places: Places) -> int:
+    return max(map(len, places))
+
+
+def _parted(places: Places, key: Callable[[SliceHeader], Hashable]) -> list[Places]:
+    """The places of each value of an attribute, in the order the values first appear."""
+    parts: dict[Hashable, list[list[SliceHeader]]] = defaultdict(list)
+    for place in places:
+        here: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+        for header in place:
+            here[key(header)].append(header)
+        for value, headers in here.items():
+            parts[value].append(headers)
+    return list(parts.values())
+
+
+def _are_numbered(places: Places) -> bool:
+    numbers = [header.instance_number for place in places for header in place]
+    return None not in numbers and len(set(numbers)) == len(numbers)
+
+
+def _numbered_runs(places: Places) -> list[list[SliceHeader]]:
+    """Images in the order of their numbers, cut wherever a position comes again."""
+    if not _are_numbered(places):
+        return []
+    place_of = {id(header): k for k, place in enumerate(places) for header in place}
+    runs: list[list[SliceHeader]] = []
+    seen: set[int] = set()
+    for header in sorted((h for place in places for h in place), key=by_number):
+        place = place_of[id(header)]
+        if not runs or place in seen:
+            runs.append([])
+            seen = set()
+        runs[-1].append(header)
+        seen.add(place)
+    return runs
