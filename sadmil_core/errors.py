@@ -37,6 +37,10 @@ class UnscorableError(SadmilError):
     """A stack that the model must not be asked about (for example a single slice)."""
 
 
+class ManifestError(SadmilError):
+    """A table that is to name the series to read out, and cannot be used."""
+
+
 class CheckpointError(SadmilError):
     """A file that is not a checkpoint of this program, or is a damaged one."""
 

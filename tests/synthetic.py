@@ -69,6 +69,7 @@ def write_series(
     columns: int = 8,
     hu: NDArray[Any] | None = None,
     spacing_mm: float = 5.0,
+    pixel_spacing_mm: tuple[float, float] = (0.5, 0.75),
     offsets_mm: Sequence[float] | None = None,
     orientation: Sequence[float] = AXIAL,
     study_uid: str = STUDY,
@@ -115,6 +116,7 @@ def write_series(
     paths = []
     for z in sorted(set(range(count)) - set(left_out)):
         dataset = _ct_dataset(hu[z].shape, orientation, offsets[z])
+        dataset.PixelSpacing = [f"{value:g}" for value in pixel_spacing_mm]
         dataset.StudyInstanceUID = study_uid
         dataset.SeriesInstanceUID = series_uid
         dataset.SOPInstanceUID = f"{series_uid}.{uid_start + z}"
@@ -146,7 +148,6 @@ def _ct_dataset(shape: tuple[int, ...], orientation: Sequence[float], offset_mm:
     position = np.array([-120.0, -118.0, 40.0]) + offset_mm * head_normal(orientation)
     dataset.ImagePositionPatient = [f"{value:.10g}" for value in position]
     dataset.ImageOrientationPatient = [f"{value:.10g}" for value in orientation]
-    dataset.PixelSpacing = ["0.5", "0.75"]
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.Rows, dataset.Columns = shape

@@ -83,8 +83,9 @@ class Snapshot(QObject):
         with replacing(self._picture) as stream:
             stream.write(bytes(data.data()))
         print(f"picture: {self._picture}")
-        records = self._window.session.records
+        session = self._window.session
+        records = session.records
         if self._report is not None and records:
-            write_csv(records, self._report)
-            total = len(self._window.session.state.entries)
+            write_csv(records, self._report, readouts=session.readouts)
+            total = len(session.state.entries)
             print(f"slice report of {len(records)} of {total} series: {self._report}")

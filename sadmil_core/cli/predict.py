@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sadmil_core.dicom import SeriesIndex, SkippedFile
+    from sadmil_core.named_series import NamedSeries
     from sadmil_core.predict import Predictor
+    from sadmil_core.readout import StudyReadout
     from sadmil_core.report import ScanRecord
 
 _PIPED_WIDTH = 240
@@ -71,10 +73,21 @@ def predict(
             help="Undo the RSNA 12-bit defect where it shows.",
         ),
     ] = True,
+    score_unfit: Annotated[
+        bool, typer.Option("--score-unfit", help="Score what is unfit too; the report says so.")
+    ] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Table of scan_id, series_instance_uid[, stack_index]: the series that speaks "
+            "for each study. Else the fittest does.",
+        ),
+    ] = None,
 ) -> None:
     """Read every CT series with SA-DMIL. Research use only, not for diagnosis.
 
-    Exit status: 0 all read, 1 some failed, 2 wrong usage.
+    Exit status: 0 every study has an answer, 1 some have none or files were lost, 2 wrong usage.
     """
     _require_folder(csv, "--csv")
     _require_folder(json, "--json")
@@ -85,25 +98,41 @@ def predict(
         raise typer.BadParameter(
             f"{missing[0]} does not exist or cannot be reached", param_hint="PATH"
         )
+    named = _read_manifest(manifest)
     checkpoint = resolve_model(model)
     index, failures = _index(paths)
     records: list[ScanRecord] = []
     if index is not None:
-        _require_no_input({checkpoint, *(h.path for h in index.headers)}, csv, json)
+        inputs = {checkpoint, *(h.path for h in index.headers), *([manifest] if manifest else [])}
+        _require_no_input(inputs, csv, json)
         entries = index.entries
         predictor = _predictor(checkpoint, device, precision)
         from sadmil_core.reading import read_stack
+        from sadmil_core.readout import choose_readouts
 
         for number, entry in enumerate(entries, start=1):
             with progress_bar(f"series {number}/{len(entries)}:") as progress:
-                records.append(read_stack(entry, predictor, progress, mend_quirk=mend_quirk))
+                record = read_stack(
+                    entry, predictor, progress, mend_quirk=mend_quirk, score_unfit=score_unfit
+                )
+            records.append(record)
+        readouts = choose_readouts((record.candidate for record in records), named)
         # Printed first: a full disk must not cost what was computed.
         skipped = _all_skipped(index, records)
-        _print(records, [file for file in skipped if file.reason.is_failure])
-        _write(records, skipped, csv, json)
-        failures += sum(file.reason.is_failure for file in skipped)
-    if failures or any(record.result is None for record in records):
+        lost = [file for file in skipped if file.reason.is_failure]
+        _print(records, readouts, lost)
+        _complain_of_readouts(readouts, named)
+        _write(records, readouts, skipped, csv, json)
+        failures += len(lost) + sum(not readout.has_answer for readout in readouts)
+        failures += sum(record.result is None and not record.passed_over for record in records)
+    if failures:
         raise typer.Exit(1)
+
+
+def _read_manifest(path: Path | None) -> dict[str, NamedSeries]:
+    from sadmil_core.named_series import read_manifest
+
+    return {} if path is None else read_manifest(path)
 
 
 def _all_skipped(index: SeriesIndex, records: list[ScanRecord]) -> list[SkippedFile]:
@@ -165,6 +194,7 @@ def _predictor(checkpoint: Path, device: Device, precision: Precision) -> Predic
 
 def _write(
     records: list[ScanRecord],
+    readouts: tuple[StudyReadout, ...],
     skipped: Iterable[SkippedFile],
     csv: Path | None,
     json: Path | None,
@@ -172,27 +202,71 @@ def _write(
     from sadmil_core.report import write_csv, write_json
 
     if csv is not None:
-        write_csv(records, csv)
+        write_csv(records, csv, readouts=readouts)
     if json is not None:
-        write_json(records, json, skipped=skipped)
+        write_json(records, json, skipped=skipped, readouts=readouts)
 
 
-def _print(records: list[ScanRecord], failures: Iterable[SkippedFile]) -> None:
+def _print(
+    records: list[ScanRecord],
+    readouts: tuple[StudyReadout, ...],
+    failures: Iterable[SkippedFile],
+) -> None:
+    from sadmil_core.dicom import WarningCode
+
     table = Table(box=SIMPLE_HEAD, caption=RESEARCH_USE_NOTICE, caption_justify="left")
-    for name in ("series (study)", "slices", "p", "scan", "marked slices", "peak"):
+    for name in (
+        "series (study)",
+        "slices",
+        "fit",
+        "p",
+        "scan",
+        "marked slices",
+        "peak",
+        "read-out",
+    ):
         table.add_column(name, overflow="fold")
     for record in records:
-        table.add_row(*map(Text, _summary(record)))
+        reasons = (each.reason for each in readouts if each.is_of(record.entry))
+        table.add_row(*map(Text, (*_summary(record), next(reasons, "-"))))
     if records:
         console = Console()
         if not console.is_terminal:
             console.width = _PIPED_WIDTH
         console.print(table)
     for record in records:
-        for warning in record.warnings:
-            _complain(f"{record.entry.series_instance_uid}: {warning.code}: {warning.message}")
+        _complain_of_series(record)
+    if any(WarningCode.UNFIT in record.warning_codes for record in records):
+        _complain("Use --score-unfit to score what is unfit all the same.")
     for file in failures:
         _complain(f"{file.path}: {file.reason}: {file.message}")
+
+
+def _complain_of_series(record: ScanRecord) -> None:
+    """Says the warnings of a series and, where it was scored, why to doubt its numbers."""
+    from sadmil_core.fitness import FitnessLevel
+
+    said = [(str(warning.code), warning.message) for warning in record.warnings]
+    if record.result is not None:
+        said += [
+            (str(reason.code), reason.message)
+            for reason in record.fitness.reasons
+            # The warnings name what makes it unfit, and some of the doubts.
+            if reason.level is FitnessLevel.CAUTION and reason.code not in record.warning_codes
+        ]
+    for code, message in said:
+        _complain(f"{record.entry.series_instance_uid}: {code}: {message}")
+
+
+def _complain_of_readouts(
+    readouts: tuple[StudyReadout, ...], named: dict[str, NamedSeries]
+) -> None:
+    """Says which studies have no answer, and which the manifest names in vain."""
+    for readout in readouts:
+        if not readout.has_answer:
+            _complain(f"study {readout.scan_id}: {readout.reason}: {readout.message}")
+    for scan_id in sorted(named.keys() - {readout.scan_id for readout in readouts}):
+        _complain(f"study {scan_id}: the manifest names {named[scan_id]}; the study is not here")
 
 
 def _summary(record: ScanRecord) -> tuple[str, ...]:
@@ -201,13 +275,14 @@ def _summary(record: ScanRecord) -> tuple[str, ...]:
     entry, result = record.entry, record.result
     stack = f" #{entry.stack_index}" if entry.stack_index else ""
     name = f"{entry.series_instance_uid}{stack} ({entry.study_instance_uid})"
-    count = str(len(entry.slices))
+    count, fit = str(len(entry.slices)), str(record.fitness.level)
     if result is None:
-        return name, count, "-", "not scored", "-", "-"
+        return name, count, fit, "-", "not scored", "-", "-"
     sign = ">" if result.scan_positive else "<="
     return (
         name,
         count,
+        fit,
         f"{result.scan_probability:.5f} {sign} {result.rule.scan_threshold:g}",
         "POSITIVE" if result.scan_positive else "negative",
         describe_runs(result.slice_positive) or "none",

@@ -43,6 +43,8 @@ class WarningCode(StrEnum):
     PHANTOM = "PHANTOM"
     # Raised by prediction, not by reading.
     TOO_FEW_SLICES = "TOO_FEW_SLICES"
+    UNFIT = "UNFIT"
+    SCORED_THOUGH_UNFIT = "SCORED_THOUGH_UNFIT"
     READ_FAILED = "READ_FAILED"
     NOT_SCORED = "NOT_SCORED"
     MODEL_FOR_PHANTOMS = "MODEL_FOR_PHANTOMS"

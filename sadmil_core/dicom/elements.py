@@ -31,7 +31,7 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 _META_SYNTAX, _META_CLASS = 0x00020010, 0x00020002
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SEQUENCES = frozenset({0x00180012, 0x00283000, 0x52009229, 0x52009230})
-"""Wanted sequences: that they are there is all that is kept of them."""
+"""Wanted sequences: that they are there, and not empty, is all that is kept of them."""
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -341,12 +341,13 @@ class _Walk:
             into.count += 1
             if length == UNDEFINED_LENGTH:
                 position = self._past_items(start, explicit and vr != b"UN", 0)
-                if tag in _SEQUENCES:
+                if tag in _SEQUENCES and position > start + 8:  # more than the delimiter
                     values[tag] = (b"", b"SQ")
                 continue
             position = start + length
             if tag in _SEQUENCES:
-                values[tag] = (b"", b"SQ")
+                if length:
+                    values[tag] = (b"", b"SQ")
             elif tag in wanted:
                 if position > size:
                     raise _MoreNeeded

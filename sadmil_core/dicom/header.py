@@ -50,6 +50,7 @@ _NATIVE = frozenset(
 )
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+_NO_CONTRAST = re.compile(r"(NO|NON|NONE|N|WITHOUT|W/O|WO|NIL|NATIVE|PLAIN|UNENHANCED|0)\b|[-.?]")
 _VALID_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _WANTED = frozenset(
     {
@@ -58,11 +59,13 @@ _WANTED = frozenset(
         0x00080016,  # SOPClassUID
         0x00080018,  # SOPInstanceUID
         0x00080060,  # Modality
+        0x0008103E,  # SeriesDescription
         0x00100200,  # QualityControlSubject
         0x00180010,  # ContrastBolusAgent
         0x00180012,  # ContrastBolusAgentSequence
         0x00180015,  # BodyPartExamined
         0x00180050,  # SliceThickness
+        0x00181030,  # ProtocolName
         0x00181210,  # ConvolutionKernel
         0x0020000D,  # StudyInstanceUID
         0x0020000E,  # SeriesInstanceUID
@@ -117,9 +120,12 @@ class SliceHeader:
         window_hu: The file's own first display window (level, width), or None.
         is_phantom: QualityControlSubject is YES.
         image_type: ImageType, or FrameType; upper case, parted by backslashes.
-        kernel: ConvolutionKernel, or empty.
+        kernel: ConvolutionKernel, its first value, or empty.
         body_part: BodyPartExamined, or empty.
         has_contrast: A contrast agent is named.
+        modality: As the file names it; empty where it does not.
+        description: Of series and protocol, free text that may name somebody: only to look for
+            words in, never to be shown or written.
         pixel_offset: Where the slice's native pixel data starts in the file, or None.
         fragments: Where the fragments of the slice's compressed pixel data stand; empty where
             it is native, and in a deflated file.
@@ -158,6 +164,8 @@ class SliceHeader:
     kernel: str = ""
     body_part: str = ""
     has_contrast: bool = False
+    modality: str = ""
+    description: str = ""
     pixel_offset: int | None = None
     fragments: tuple[Fragment, ...] = ()
     departures: tuple[WarningCode, ...] = ()
@@ -334,11 +342,20 @@ def _slice_header(path: Path, elements: Elements, stamp: tuple[int, int]) -> Sli
         window_hu=_window(elements),
         is_phantom=elements.text(0x00100200) == "YES",
         image_type=elements.text(0x00080008).upper(),
-        kernel=elements.text(0x00181210),
+        kernel=elements.text(0x00181210).split("\\")[0].strip(),
         body_part=elements.text(0x00180015).upper(),
-        has_contrast=bool(elements.text(0x00180010)) or 0x00180012 in elements,
+        has_contrast=_has_contrast(elements),
+        modality=elements.text(0x00080060),
+        description=f"{elements.text(0x0008103E)} {elements.text(0x00181030)}".strip(),
         departures=tuple(_departures(elements, bits_stored, high_bit)),
     )
+
+
+def _has_contrast(elements: Elements) -> bool:
+    """Whether a contrast agent is named; some scanners write "none" for none."""
+    agent = elements.text(0x00180010).upper()
+    named = bool(agent) and not _NO_CONTRAST.match(agent)
+    return named or 0x00180012 in elements
 
 
 def _departures(elements: Elements, bits_stored: int, high_bit: int) -> list[WarningCode]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from sadmil_core import __version__
 from sadmil_core.atomic import replacing
+from sadmil_core.readout import StudyReadout, choose_readouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sadmil_core.report.record import ScanRecord
     from sadmil_core.result import ScanResult
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 COLUMNS = (
     "schema_version",
@@ -53,6 +54,8 @@ COLUMNS = (
     "slice_rule",
     "fitness",
     "fitness_reasons",
+    "study_readout",
+    "study_readout_reason",
     "model_id",
     "model_sha256",
     "software_version",
@@ -72,26 +75,33 @@ SLICE_COLUMNS = tuple(
 """Those that differ from slice to slice; the others repeat in each row of a scan."""
 
 
-def write_csv(records: Iterable[ScanRecord], path: Path) -> None:
+def write_csv(
+    records: Iterable[ScanRecord], path: Path, *, readouts: Iterable[StudyReadout] | None = None
+) -> None:
     """Writes the slice report, whole or not at all.
 
     Args:
         records: The stacks, in the order they are to stand in.
         path: The file; an older one is replaced.
+        readouts: Which series speaks for each study; chosen among the records if None.
 
     Raises:
         WriteError: The system refused; nothing is left behind.
     """
-    text = csv_text(records)
+    text = csv_text(records, readouts=readouts)
     with replacing(path) as stream:
         stream.write(text.encode("utf-8", "backslashreplace"))
 
 
-def csv_text(records: Iterable[ScanRecord]) -> str:
+def csv_text(
+    records: Iterable[ScanRecord], *, readouts: Iterable[StudyReadout] | None = None
+) -> str:
     """The slice report as text: UTF-8 without BOM, lines ended by LF."""
+    records = list(records)
+    of_study = readouts_by_study(records, readouts)
     lines = [_line(COLUMNS)]
     for record in records:
-        for row in slice_rows(record):
+        for row in slice_rows(record, of_study[record.entry.study_instance_uid]):
             lines.append(_line([format_cell(row[column]) for column in COLUMNS]))
     return "".join(lines)
 
@@ -103,7 +113,16 @@ def _line(cells: Sequence[str]) -> str:
     return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
-def slice_rows(record: ScanRecord) -> Iterator[dict[str, Any]]:
+def readouts_by_study(
+    records: Iterable[ScanRecord], readouts: Iterable[StudyReadout] | None = None
+) -> dict[str, StudyReadout]:
+    """The given read-outs, or those chosen among the records, by StudyInstanceUID."""
+    if readouts is None:
+        readouts = choose_readouts(record.candidate for record in records)
+    return {readout.scan_id: readout for readout in readouts}
+
+
+def slice_rows(record: ScanRecord, readout: StudyReadout) -> Iterator[dict[str, Any]]:
     """The rows of one stack by column name, foot to head; None where a cell is blank."""
     entry, result = record.entry, record.result
     positions = entry.geometry.position_mm if entry.geometry.has_positions else None
@@ -112,6 +131,10 @@ def slice_rows(record: ScanRecord) -> Iterator[dict[str, Any]]:
         "scan_id": entry.study_instance_uid,
         "series_instance_uid": entry.series_instance_uid,
         "stack_index": entry.stack_index,
+        "fitness": str(record.fitness.level),
+        "fitness_reasons": ";".join(record.fitness.codes),
+        "study_readout": readout.is_of(entry),
+        "study_readout_reason": str(readout.reason),
         "model_id": record.model.model_id,
         "model_sha256": record.model.sha256,
         "software_version": __version__,

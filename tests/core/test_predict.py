@@ -234,7 +234,7 @@ def test_when_even_the_cpu_is_full_the_scan_is_unscored_and_nothing_crashes(
     predictor._encoder = _FullAbove(predictor._encoder, 0, OUT_OF_MEMORY[2])  # type: ignore[assignment]
     with pytest.raises(DeviceError, match="not enough memory"):
         predictor.run(volume)
-    record = score_volume(volume, predictor)
+    record = score_volume(volume, predictor, score_unfit=True)
     assert record.result is None
     assert record.warning_codes == (WarningCode.NOT_SCORED,)
 
@@ -280,7 +280,7 @@ def test_weights_that_give_no_number_give_no_negative_scan(
     with torch.no_grad():
         module.head.output.weight[0, 0] = bad
     model = TrainedModel(module=module, header=small_header(module))
-    record = score_volume(volume, Predictor(model, device="cpu"))
+    record = score_volume(volume, Predictor(model, device="cpu"), score_unfit=True)
     assert record.result is None
     assert record.warning_codes == (WarningCode.NOT_SCORED,)
 

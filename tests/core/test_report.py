@@ -18,12 +18,15 @@ import pytest
 from sadmil_core import __version__
 from sadmil_core.dicom import SkippedFile, SkipReason, WarningCode, index_folder
 from sadmil_core.errors import UnscorableError, WriteError
+from sadmil_core.fitness import FitnessCode, fitness_of_entry
 from sadmil_core.predict import Predictor
 from sadmil_core.reading import read_stack
+from sadmil_core.readout import ReadoutReason, StudyReadout
 from sadmil_core.report import ScanRecord, csv_text, json_text, write_csv, write_json
 from sadmil_core.report.record import unscored
 from sadmil_core.report.slices_csv import format_cell
 from sadmil_core.result import DecisionRule, ModelIdentity
+from tests.bodies import write_head
 from tests.networks import trained_small
 from tests.synthetic import SERIES, STUDY, delete, only_entry, set_to, tilted, write_series
 
@@ -31,15 +34,17 @@ COLUMNS = (
     "schema_version,scan_id,series_instance_uid,stack_index,slice_index,sop_instance_uid,"
     "frame_number,instance_number,z_mm,position_mm,attention,attention_logit,attention_sd,"
     "attention_threshold,slice_score,slice_probability,slice_positive,evidence,contribution,"
-    "scan_probability,scan_threshold,scan_positive,slice_rule,fitness,fitness_reasons,model_id,"
-    "model_sha256,software_version,warnings,research_use_only"
+    "scan_probability,scan_threshold,scan_positive,slice_rule,fitness,fitness_reasons,"
+    "study_readout,study_readout_reason,model_id,model_sha256,software_version,warnings,research_use_only"
 )
 FLOATS = ("attention", "attention_logit", "slice_score", "evidence", "contribution")
 
 
+SLICES = 8
+
+
 def _record(folder: Path, *, bag_padding: int = 9, **options: Any) -> ScanRecord:
-    hu = np.random.default_rng(4).normal(40, 50, (6, 32, 32)).round().astype(np.int16)
-    write_series(folder / "scan", hu=hu, from_head=True, **options)
+    write_head(folder / "scan", SLICES, from_head=True, **options)
     model = trained_small(folder / "m.safetensors", bag_padding=bag_padding)
     predictor = Predictor(model, device="cpu")
     return read_stack(only_entry(index_folder(folder / "scan")), predictor)
@@ -65,7 +70,7 @@ def test_the_file_is_plain_utf8_with_lf_and_no_bom(tmp_path: Path, record: ScanR
     assert content.startswith(b"schema_version,")
     assert b"\r" not in content
     assert content.endswith(b"true\n")
-    assert content.count(b"\n") == 7
+    assert content.count(b"\n") == SLICES + 1
 
 
 def test_numbers_read_back_by_pandas_are_the_same_bits(tmp_path: Path, record: ScanRecord) -> None:
@@ -96,10 +101,12 @@ def test_numbers_are_in_their_shortest_form(record: ScanRecord) -> None:
 
 def test_rows_say_which_slice_of_which_scan(record: ScanRecord) -> None:
     rows = _rows(csv_text([record]))
-    assert [row["slice_index"] for row in rows] == list("012345")
-    assert [row["sop_instance_uid"] for row in rows] == [f"{SERIES}.{i}" for i in range(1, 7)]
+    assert [row["slice_index"] for row in rows] == list("01234567")
+    assert [row["sop_instance_uid"] for row in rows] == [
+        f"{SERIES}.{i}" for i in range(1, SLICES + 1)
+    ]
     # Written from head to foot: the files' numbers run the other way.
-    assert [row["instance_number"] for row in rows] == list("654321")
+    assert [row["instance_number"] for row in rows] == list("87654321")
     assert {row["scan_id"] for row in rows} == {STUDY}
     positions = [float(row["position_mm"]) for row in rows]
     assert positions == sorted(positions)
@@ -109,7 +116,7 @@ def test_cells_that_repeat_in_every_row(record: ScanRecord) -> None:
     result = record.result
     assert result is not None
     for row in _rows(csv_text([record])):
-        assert row["schema_version"] == "1"
+        assert row["schema_version"] == "2"
         assert row["slice_rule"] == "attention > 1/max(S,9); gated"
         assert float(row["attention_threshold"]) == pytest.approx(1 / 9)
         assert row["scan_threshold"] == "0.5"
@@ -118,7 +125,9 @@ def test_cells_that_repeat_in_every_row(record: ScanRecord) -> None:
         assert row["software_version"] == __version__
         assert row["warnings"] == "TILTED"
         assert row["research_use_only"] == "true"
-        blank = ("frame_number", "attention_sd", "slice_probability", "fitness", "fitness_reasons")
+        assert (row["fitness"], row["fitness_reasons"]) == ("ok", "")
+        assert (row["study_readout"], row["study_readout_reason"]) == ("true", "ONLY_SERIES")
+        blank = ("frame_number", "attention_sd", "slice_probability")
         assert not any(row[name] for name in blank)
 
 
@@ -128,7 +137,7 @@ def test_a_reader_who_applies_the_rule_to_the_columns_comes_to_the_same_decision
     result = record.result
     assert result is not None
     for size in (3, 7, 41, 57):
-        share = np.full(6, 1 / size, np.float32)
+        share = np.full(SLICES, 1 / size, np.float32)
         flat = replace(result, attention=share, bag_size=size, scan_probability=0.9)
         for row in _rows(csv_text([replace(record, result=flat)])):
             above = float(row["attention"]) > float(row["attention_threshold"])
@@ -155,12 +164,14 @@ def test_an_unscored_stack_keeps_its_rows_and_no_result_cell(tmp_path: Path) -> 
     model = ModelIdentity(model_id="m", sha256="0" * 64)
     error = UnscorableError("not this one")
     entry = only_entry(index_folder(tmp_path))
-    rows = _rows(csv_text([unscored(entry, model, WarningCode.NOT_SCORED, error)]))
+    record = unscored(entry, model, fitness_of_entry(entry), WarningCode.NOT_SCORED, error)
+    rows = _rows(csv_text([record]))
     assert len(rows) == 3
     filled = {name for name, value in rows[1].items() if value}
     assert filled == {
         *("schema_version", "scan_id", "series_instance_uid", "stack_index", "slice_index"),
         *("sop_instance_uid", "instance_number", "z_mm", "position_mm", "model_id"),
+        *("fitness", "fitness_reasons", "study_readout", "study_readout_reason"),
         *("model_sha256", "software_version", "warnings", "research_use_only"),
     }
     assert rows[1]["warnings"] == "NOT_SCORED"
@@ -178,7 +189,7 @@ def test_warnings_are_sorted_codes_each_once(tmp_path: Path) -> None:
     record = _record(
         tmp_path,
         orientation=tilted(5),
-        offsets_mm=[0, 5, 10, 16, 21, 40],
+        offsets_mm=[0, 5, 10, 16, 21, 40, 45, 50],
         change=delete("PixelSpacing"),
     )
     codes = _rows(csv_text([record]))[0]["warnings"].split(";")
@@ -214,7 +225,7 @@ def test_cells(value: Any, cell: str) -> None:
 def test_a_uid_from_a_hostile_file_cannot_break_rows_or_formulas(tmp_path: Path) -> None:
     record = _record(tmp_path, change=set_to(SOPInstanceUID='=1",\r2\n3'))
     rows = _rows(csv_text([record]))
-    assert len(rows) == 6
+    assert len(rows) == SLICES
     assert {row["sop_instance_uid"] for row in rows} == {"'=1\",\r2\n3"}
 
 
@@ -223,7 +234,7 @@ def test_the_json_says_the_same_as_the_csv(record: ScanRecord) -> None:
     (scan,) = document["scans"]
     for row, of_slice in zip(_rows(csv_text([record])), scan["slices"], strict=True):
         for name, value in (scan | of_slice).items():
-            if name in row and name != "warnings":
+            if name in row and name not in ("warnings", "fitness_reasons"):
                 assert row[name] == ("" if value is None else format_cell(value)), name
     assert [warning["code"] for warning in scan["warnings"]] == ["TILTED"]
     assert "17.3" in scan["warnings"][0]["message"]
@@ -239,6 +250,38 @@ def test_names_that_are_no_text_do_not_cost_the_report(tmp_path: Path, record: S
     write_json([record], tmp_path / "out.json", skipped=[odd])
     (skipped,) = json.loads((tmp_path / "out.json").read_bytes())["skipped_files"]
     assert skipped["path"].startswith("caf")
+
+
+def test_every_column_and_code_is_described() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
+    codes = (*FitnessCode, *ReadoutReason, *COLUMNS.split(","))
+    assert [code for code in codes if f"`{code}`" not in text] == []
+
+
+def test_read_outs_can_be_given(record: ScanRecord) -> None:
+    choice = StudyReadout(
+        scan_id=STUDY, reason=ReadoutReason.NAMED_ABSENT, message="not here", series_count=1
+    )
+    rows = _rows(csv_text([record], readouts=[choice]))
+    assert {row["study_readout"] for row in rows} == {"false"}
+    assert {row["study_readout_reason"] for row in rows} == {"NAMED_ABSENT"}
+    (study,) = json.loads(json_text([record], readouts=[choice]))["studies"]
+    assert (study["message"], study["series_instance_uid"]) == ("not here", None)
+
+
+def test_reasons_are_codes_in_the_csv_and_sentences_in_the_json(tmp_path: Path) -> None:
+    change = set_to(ContrastBolusAgent="X", ConvolutionKernel="BONE")
+    record = _record(tmp_path, change=change)
+    assert {row["fitness_reasons"] for row in _rows(csv_text([record]))} == {
+        "CONTRAST;SHARP_KERNEL"
+    }
+    (scan,) = json.loads(json_text([record]))["scans"]
+    assert scan["fitness"] == "caution"
+    assert {each["code"]: each["level"] for each in scan["fitness_reasons"]} == {
+        "CONTRAST": "caution",
+        "SHARP_KERNEL": "caution",
+    }
+    assert any("(BONE)" in each["message"] for each in scan["fitness_reasons"])
 
 
 @pytest.mark.parametrize("write", [write_csv, write_json])

@@ -70,10 +70,10 @@ def test_probability_and_marked_slices_are_told_apart(read_window):
 
 def test_the_patients_right_is_drawn_on_the_left(read_window):
     view = read_window.slice_view
-    read_window.session.set_slice(0)
+    read_window.session.set_slice(1)
     read_window.session.set_preset("Brain")
     middle = view.height() // 2
-    side = view.width() // 4
+    side = view.height() // 8
     # High columns (the patient's left, 30 HU) are brighter than low ones (20 HU).
     right_of_screen = brightness(read_window, view.width() // 2 + side, middle)
     left_of_screen = brightness(read_window, view.width() // 2 - side, middle)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import threading
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 import pydicom
 import pytest
 from PySide6.QtCore import QThread, QTimer
+from typer.testing import CliRunner
 
+from sadmil_core.cli.app import app
 from sadmil_core.dicom import VolumeLoad
 from sadmil_core.display import DisplayWindow
 from sadmil_core.paths import user_models_dir
@@ -368,10 +371,6 @@ def test_export_on_a_full_disk_says_so_and_leaves_nothing(
 
 
 def test_the_window_and_the_command_line_write_the_same_bytes(qtbot, session, study, tmp_path):
-    from typer.testing import CliRunner
-
-    from sadmil_core.cli.app import app
-
     session.open_path(study)
     wait_until_idle(qtbot, session)
     session.export_csv(tmp_path / "window.csv")
@@ -393,6 +392,114 @@ def test_the_window_and_the_command_line_write_the_same_bytes(qtbot, session, st
     assert done.exit_code == 0, done.output
     assert (tmp_path / "window.csv").read_bytes() == (tmp_path / "cli.csv").read_bytes()
     assert Path(tmp_path / "cli.csv").read_text().count("\n") == 13
+
+
+@pytest.fixture
+def unfit(tmp_path) -> Path:
+    """A study whose slices turn out not to be axial."""
+    folder = write_spot_study(tmp_path / "unfit")
+    for path in folder.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, z, y]
+        dataset.save_as(path)
+    return folder
+
+
+def test_the_verdict_is_there_before_the_model_runs(qtbot, session, study, held, held_load):
+    gate, started = held
+    session.open_path(study)
+    qtbot.waitUntil(lambda: session.state.load is not None)
+    assert session.state.fitness is not None  # from the headers
+    assert session.state.fitness.brain_slices is None
+    held_load.set()
+    wait_started(qtbot, started)
+    assert session.state.result is None
+    assert session.state.fitness.level == "ok"
+    assert session.state.fitness.brain_slices == 10
+    gate.set()
+    wait_until_idle(qtbot, session)
+    assert session.state.record.fitness == session.state.fitness
+
+
+def test_an_unfit_series_is_not_scored_until_the_user_insists(qtbot, session, unfit):
+    errors = []
+    session.failed.connect(errors.append)
+    session.open_path(unfit)
+    wait_until_idle(qtbot, session)
+    assert session.state.fitness.is_unfit
+    assert session.state.result is None
+    assert session.state.record.warning_codes == ("NOT_AXIAL", "UNFIT")
+    assert "not axial" in session.state.notice
+    assert not errors
+    session.run_model(asked=True)  # without having confirmed
+    wait_until_idle(qtbot, session)
+    assert session.state.result is None
+    assert "not axial" in str(errors.pop())
+    session.run_model(asked=True, insist=True)
+    wait_until_idle(qtbot, session)
+    assert session.state.result is not None
+    assert session.state.record.scored_though_unfit
+    assert "SCORED_THOUGH_UNFIT" in session.state.record.warning_codes
+    assert not errors
+
+
+def test_insisting_on_a_fit_series_changes_nothing(qtbot, session, study):
+    session.open_path(study)
+    wait_until_idle(qtbot, session)
+    session.run_model(asked=True, insist=True)
+    wait_until_idle(qtbot, session)
+    assert session.state.record.warning_codes == ()
+
+
+@pytest.mark.parametrize("insist", [False, True])
+def test_window_and_command_line_say_the_same_of_what_is_unfit(
+    qtbot, session, unfit, tmp_path, insist
+):
+    session.open_path(unfit)
+    wait_until_idle(qtbot, session)
+    session.run_model(insist=insist)
+    wait_until_idle(qtbot, session)
+    session.export_csv(tmp_path / "window.csv")
+    wait_until_idle(qtbot, session)
+    words = ["predict", unfit, "--model", "tiny", "--device", "cpu", "--csv", tmp_path / "cli.csv"]
+    done = CliRunner().invoke(app, [*map(str, words), *(["--score-unfit"] if insist else [])])
+    assert done.exit_code == (0 if insist else 1), done.output
+    assert (tmp_path / "window.csv").read_bytes() == (tmp_path / "cli.csv").read_bytes()
+
+
+def test_a_series_not_yet_read_may_be_the_one_that_speaks(qtbot, session, tmp_path):
+    folder = tmp_path / "two"
+    write_spot_study(folder / "a", slices=12, seed=1)
+    write_spot_study(folder / "b", slices=9, bleeding=(), seed=2)
+    uids = {}
+    for name in "ab":
+        for path in (folder / name).glob("*.dcm"):
+            dataset = pydicom.dcmread(path)
+            dataset.StudyInstanceUID = "1.2.3"
+            dataset.SeriesInstanceUID = uids[name] = f"1.2.3.{'ab'.index(name)}"
+            if name == "a":
+                dataset.ContrastBolusAgent = "Iohexol"
+            dataset.save_as(path)
+    session.open_path(folder)
+    wait_until_idle(qtbot, session)
+    session.export_csv(tmp_path / "one.csv")
+    wait_until_idle(qtbot, session)
+    assert session.state.entry.series_instance_uid == uids["a"]
+    # The longer one is open; the other is fitter by its headers, though not read yet.
+    assert _column(tmp_path / "one.csv", "study_readout") == {(uids["a"], "false")}
+    session.select_series(1 - session.state.selected)
+    wait_until_idle(qtbot, session)
+    session.export_csv(tmp_path / "both.csv")
+    wait_until_idle(qtbot, session)
+    expected = {(uids["a"], "false"), (uids["b"], "true")}
+    assert _column(tmp_path / "both.csv", "study_readout") == expected
+
+
+def _column(path: Path, name: str) -> set[tuple[str, str]]:
+    with path.open(newline="") as stream:
+        return {(row["series_instance_uid"], row[name]) for row in csv.DictReader(stream)}
 
 
 def test_a_mistyped_folder_does_not_stop_the_series_that_is_loading(

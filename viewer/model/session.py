@@ -30,7 +30,9 @@ from sadmil_core.errors import (
     UnscorableError,
     WriteError,
 )
+from sadmil_core.fitness import Fitness, fitness_of_entry, fitness_of_volume
 from sadmil_core.modelstore import installed_models, resolve_model
+from sadmil_core.readout import Candidate, StudyReadout, choose_readouts
 from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
@@ -146,6 +148,7 @@ class Session(QObject):
             selected=None,
             load=None,
             volume=None,
+            fitness=None,
             records={},
         )
         largest = max(range(len(index.entries)), key=lambda i: len(index.entries[i].slices))
@@ -177,6 +180,7 @@ class Session(QObject):
             selected=index,
             load=load,
             volume=None,
+            fitness=fitness_of_entry(entry),
             arrived=0,
             slice_index=middle,
             # Another slice must not stand under this one's number, letters and name.
@@ -188,13 +192,14 @@ class Session(QObject):
         if self.state.preset == "DICOM":
             self.set_preset("DICOM" if entry.slices[middle].window_hu else "Brain")
 
-        def work(context: JobContext) -> CTVolume:
-            return load.run(context, on_slice=self._publish_first(context))
+        def work(context: JobContext) -> tuple[CTVolume, Fitness]:
+            volume = load.run(context, on_slice=self._publish_first(context))
+            return volume, fitness_of_volume(volume)
 
         self.jobs.submit(
             LOADING,
             work,
-            on_done=lambda volume: self._loaded(index, volume),
+            on_done=lambda loaded: self._loaded(index, *loaded),
             on_failed=self._load_failed,
             on_cancelled=lambda: self._set(
                 notice="Loading cancelled: choose the series again to load it"
@@ -214,7 +219,7 @@ class Session(QObject):
 
         return arrived
 
-    def _loaded(self, index: int, volume: CTVolume) -> None:
+    def _loaded(self, index: int, volume: CTVolume, fitness: Fitness) -> None:
         entries = list(self.state.entries)
         entries[index] = volume.entry
         last = len(volume.entry.slices) - 1
@@ -222,6 +227,7 @@ class Session(QObject):
             entries=tuple(entries),
             load=None,
             volume=volume,
+            fitness=fitness,
             preview=None,
             arrived=last + 1,
             slice_index=min(self.state.slice_index, last),
@@ -232,7 +238,8 @@ class Session(QObject):
     def _load_failed(self, error: SadmilError) -> None:
         entry, model = self.state.entry, self.state.model
         if entry is not None and model is not None:
-            self._keep(unscored(entry, model.header.identity, WarningCode.READ_FAILED, error))
+            identity, fitness = model.header.identity, fitness_of_entry(entry)
+            self._keep(unscored(entry, identity, fitness, WarningCode.READ_FAILED, error))
         self._set(load=None, notice=str(error))
         self._opening_failed(error)
 
@@ -343,11 +350,13 @@ class Session(QObject):
         else:
             self.run_model()
 
-    def run_model(self, *, asked: bool = False) -> None:
+    def run_model(self, *, asked: bool = False, insist: bool = False) -> None:
         """Scores the selected stack on a worker thread.
 
         Args:
             asked: The user asked for it, and so is told in a dialog if it cannot be scored.
+            insist: The user has been told that the stack is unfit, and wants it scored all the
+                same; the report says so.
         """
         volume, model = self.state.volume, self.state.model
         if volume is None or model is None:
@@ -366,7 +375,7 @@ class Session(QObject):
             else:
                 trained = load_checkpoint(model.path)
                 predictor = Predictor(trained, device=device, precision=precision)
-            return predictor, score_volume(volume, predictor, context)
+            return predictor, score_volume(volume, predictor, context, score_unfit=insist)
 
         self._set(scoring=JobProgress(0, 0, "starting the model"), notice="")
         self.jobs.submit(
@@ -411,9 +420,21 @@ class Session(QObject):
         keys = (record_key(entry, model.header.model_sha256) for entry in self.state.entries)
         return tuple(self.state.records[key] for key in keys if key in self.state.records)
 
+    @property
+    def readouts(self) -> tuple[StudyReadout, ...]:
+        """Which series speaks for each study, among all: as read, or else by their headers."""
+        sha256 = self.state.model.header.model_sha256 if self.state.model else ""
+        candidates = []
+        for entry in self.state.entries:
+            record = self.state.records.get(record_key(entry, sha256))
+            fitness = fitness_of_entry(entry)
+            unread = Candidate(entry=entry, fitness=fitness, scorable=not fitness.is_unfit)
+            candidates.append(record.candidate if record else unread)
+        return choose_readouts(candidates)
+
     def export_csv(self, path: Path) -> None:
         """Writes the slice report of every stack read so far, on a worker thread."""
-        records, total = self.records, len(self.state.entries)
+        records, readouts, total = self.records, self.readouts, len(self.state.entries)
         count = f"{len(records)} of {total} series" if total > 1 else "1 series"
         inputs = [header.path for entry in self.state.entries for header in entry.slices]
         inputs += [self.state.model.path] if self.state.model else []
@@ -426,7 +447,7 @@ class Session(QObject):
             return
         self.jobs.submit(
             EXPORTING,
-            lambda _context: write_csv(records, path),
+            lambda _context: write_csv(records, path, readouts=readouts),
             on_done=lambda _none: self._set(message=f"Slice report of {count} written"),
             on_failed=self.failed.emit,
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StackEntry,
         VolumeLoad,
     )
+    from sadmil_core.fitness import Fitness
     from sadmil_core.report import ScanRecord
     from sadmil_core.result import ScanResult
     from viewer.model.jobs import JobProgress
@@ -81,6 +82,7 @@ class ViewState:
         load: The selected stack on its way; None once it is complete.
         arrived: How many of its slices are there.
         volume: The selected stack, complete.
+        fitness: The verdict on it: from its headers at once, from its pixels once complete.
         slice_index: The current slice, 0 at the foot end.
         window: The display window.
         preset: Its name, or None after a drag.
@@ -102,6 +104,7 @@ class ViewState:
     load: VolumeLoad | None = None
     arrived: int = 0
     volume: CTVolume | None = None
+    fitness: Fitness | None = None
     slice_index: int = 0
     window: DisplayWindow = PRESETS["Brain"]
     preset: str | None = "Brain"
