@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sadmil_core import RESEARCH_USE_NOTICE
+from sadmil_core.cli.console import complain, wide_console
+from sadmil_core.cli.paths import index_paths, require_reachable
 from sadmil_core.cli.progress_bar import progress_bar
 from sadmil_core.modelstore import DEFAULT_MODEL, resolve_model
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from sadmil_core.predict import Predictor
     from sadmil_core.readout import StudyReadout
     from sadmil_core.report import ScanRecord
-
-_PIPED_WIDTH = 240
-"""Where there is no terminal, lines are as long as they need to be: UIDs must stay whole."""
 
 
 class Device(StrEnum):
@@ -93,14 +91,10 @@ def predict(
     _require_folder(json, "--json")
     if csv is not None and json is not None and csv.resolve() == json.resolve():
         raise typer.BadParameter("is the same file as --csv", param_hint="--json")
-    missing = [path for path in paths if not os.path.lexists(path)]
-    if missing:
-        raise typer.BadParameter(
-            f"{missing[0]} does not exist or cannot be reached", param_hint="PATH"
-        )
+    require_reachable(paths)
     named = _read_manifest(manifest)
     checkpoint = resolve_model(model)
-    index, failures = _index(paths)
+    index, failures = index_paths(paths)
     records: list[ScanRecord] = []
     if index is not None:
         inputs = {checkpoint, *(h.path for h in index.headers), *([manifest] if manifest else [])}
@@ -163,26 +157,6 @@ def _require_no_input(inputs: set[Path], *outputs: Path | None) -> None:
             raise typer.BadParameter(f"{path} is one of the input files", param_hint="OUT")
 
 
-def _index(paths: list[Path]) -> tuple[SeriesIndex | None, int]:
-    """Indexes all paths as one, so that a series given twice or file by file is read once.
-
-    A path without CT is reported and counted, and does not stop the rest.
-    """
-    from sadmil_core.dicom import index_folder, merge_indexes, require_entries
-    from sadmil_core.errors import InputError
-
-    indexes: list[SeriesIndex] = []
-    failures = 0
-    for path in paths:
-        try:
-            with progress_bar() as progress:
-                indexes.append(require_entries(index_folder(path, progress)))
-        except InputError as error:
-            failures += 1
-            _complain(str(error))
-    return (merge_indexes(indexes) if indexes else None), failures
-
-
 def _predictor(checkpoint: Path, device: Device, precision: Precision) -> Predictor:
     from sadmil_core.model.trained import load_checkpoint
     from sadmil_core.predict import Predictor as TorchPredictor
@@ -230,16 +204,13 @@ def _print(
         reasons = (each.reason for each in readouts if each.is_of(record.entry))
         table.add_row(*map(Text, (*_summary(record), next(reasons, "-"))))
     if records:
-        console = Console()
-        if not console.is_terminal:
-            console.width = _PIPED_WIDTH
-        console.print(table)
+        wide_console().print(table)
     for record in records:
         _complain_of_series(record)
     if any(WarningCode.UNFIT in record.warning_codes for record in records):
-        _complain("Use --score-unfit to score what is unfit all the same.")
+        complain("Use --score-unfit to score what is unfit all the same.")
     for file in failures:
-        _complain(f"{file.path}: {file.reason}: {file.message}")
+        complain(f"{file.path}: {file.reason}: {file.message}")
 
 
 def _complain_of_series(record: ScanRecord) -> None:
@@ -255,7 +226,7 @@ def _complain_of_series(record: ScanRecord) -> None:
             if reason.level is FitnessLevel.CAUTION and reason.code not in record.warning_codes
         ]
     for code, message in said:
-        _complain(f"{record.entry.series_instance_uid}: {code}: {message}")
+        complain(f"{record.entry.series_instance_uid}: {code}: {message}")
 
 
 def _complain_of_readouts(
@@ -264,9 +235,9 @@ def _complain_of_readouts(
     """Says which studies have no answer, and which the manifest names in vain."""
     for readout in readouts:
         if not readout.has_answer:
-            _complain(f"study {readout.scan_id}: {readout.reason}: {readout.message}")
+            complain(f"study {readout.scan_id}: {readout.reason}: {readout.message}")
     for scan_id in sorted(named.keys() - {readout.scan_id for readout in readouts}):
-        _complain(f"study {scan_id}: the manifest names {named[scan_id]}; the study is not here")
+        complain(f"study {scan_id}: the manifest names {named[scan_id]}; the study is not here")
 
 
 def _summary(record: ScanRecord) -> tuple[str, ...]:
@@ -288,7 +259,3 @@ def _summary(record: ScanRecord) -> tuple[str, ...]:
         describe_runs(result.slice_positive) or "none",
         str(slice_number(result.peak)),
     )
-
-
-def _complain(message: str) -> None:
-    Console(stderr=True, highlight=False).print(message, markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sadmil_core.dicom.codes import CodedWarning, SkippedFile, WarningCode
+from sadmil_core.dicom.decode import has_rsna_quirk
 from sadmil_core.dicom.geometry import (
     TILT_NOTED_DEG,
     StackGeometry,
@@ -38,6 +39,8 @@ _DEPARTURES = {
     WarningCode.NOT_HOUNSFIELD: "RescaleType is not HU: values may not be Hounsfield units",
     WarningCode.MODALITY_LUT: "a Modality LUT stands in place of slope and intercept: applied, "
     "but values may not be Hounsfield units",
+    WarningCode.RSNA_12BIT_QUIRK: "stored values show the RSNA 12-bit defect and are mended "
+    "(+1000, wrapped at 4096, intercept -1000)",
     WarningCode.UNKNOWN_CHARACTER_SET: "unknown character set: names may be misspelt",
 }
 """What a header departs in, for people."""
@@ -384,9 +387,15 @@ def _header_warnings(ordered: Sequence[SliceHeader]) -> list[CodedWarning]:
         )
     if all(header.is_phantom for header in ordered):
         found.append(CodedWarning(WarningCode.PHANTOM, "the files say they show a phantom"))
+    return found + _departure_warnings(ordered)
+
+
+def _departure_warnings(ordered: Sequence[SliceHeader]) -> list[CodedWarning]:
+    """What single files depart in, and in how many of them."""
+    found: list[CodedWarning] = []
     departures = Counter(code for header in ordered for code in set(header.departures))
-    if any(header.has_modality_lut for header in ordered):
-        departures[WarningCode.MODALITY_LUT] = sum(h.has_modality_lut for h in ordered)
+    departures[WarningCode.MODALITY_LUT] += sum(header.has_modality_lut for header in ordered)
+    departures[WarningCode.RSNA_12BIT_QUIRK] += sum(map(has_rsna_quirk, ordered))
     for code, message in _DEPARTURES.items():
         if departures[code]:
             share = "" if departures[code] == len(ordered) else f"{departures[code]} slice(s): "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
-from sadmil_core.dicom.decode import has_rsna_quirk, needs_float
+from sadmil_core.dicom.decode import needs_float
 from sadmil_core.dicom.decode_pool import decode_slices, process_count
 from sadmil_core.dicom.stacks import make_stack
 from sadmil_core.errors import DecodeError
@@ -153,14 +153,10 @@ class VolumeLoad:
         entry, hu = self.entry, self.hu
         if failures:
             entry, hu = self._without(failures)
-        if self._mend_quirk and any(has_rsna_quirk(header) for header in entry.slices):
-            note = CodedWarning(
-                WarningCode.RSNA_12BIT_QUIRK,
-                "stored values mended for the RSNA 12-bit defect (+1000, wrapped at 4096, "
-                "intercept -1000)",
-            )
-            entry = replace(entry, warnings=(*entry.warnings, note))
-            _log.info("%s", note.message)
+        if not self._mend_quirk:
+            entry = replace(entry, warnings=tuple(map(_unmended, entry.warnings)))
+        for warning in entry.warnings:
+            _log.info("%s: %s", warning.code, warning.message)
         view = hu.view()
         view.flags.writeable = False
         return CTVolume(entry=entry, hu=view)
@@ -203,6 +199,16 @@ class VolumeLoad:
             self.entry.stack_index,
         )
         return entry, self.hu[keep]
+
+
+def _unmended(warning: CodedWarning) -> CodedWarning:
+    if warning.code is not WarningCode.RSNA_12BIT_QUIRK:
+        return warning
+    return CodedWarning(
+        WarningCode.RSNA_12BIT_UNMENDED,
+        "stored values show the RSNA 12-bit defect and are left as they are, as was asked: "
+        "what lies below 0 HU looks like dense bone",
+    )
 
 
 def _geometric(entry: StackEntry) -> tuple[CodedWarning, ...]:
