@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 _THREADS = 8
 _BATCH = 16
+_SLOW_S = 1.5e-3  # a file; several times what one takes that is at hand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,29 +93,46 @@ def _read_all(
 ) -> Generator[tuple[SliceHeader, ...] | SkippedFile]:
     """The headers of files in order, the first before all others.
 
-    On a disk that has them at hand threads gain nothing; on a slow disk or over a network each
-    waits for its own answer.
+    Threads only get in each other's way where the disk has the files at hand; on a slow disk
+    or over a network each waits for its own answer, and they are worth having.
     """
     total = len(files)
-    progress(0, total, "reading headers")
-    if files:
-        yield read_headers(files[0])
-    batches = [files[k : k + _BATCH] for k in range(1, total, _BATCH)]
-    done = 1
+    batches = deque([files[:1], *(files[k : k + _BATCH] for k in range(1, total, _BATCH))])
+    done = 0
+    while batches and (batch := batches.popleft()):
+        progress(done, total, "reading headers")
+        start = time.perf_counter()
+        for file in batch:
+            yield read_headers(file)
+        done += len(batch)
+        # The first file bears the cost of everything that is done once.
+        if done > 1 and time.perf_counter() - start > _SLOW_S * len(batch):
+            break
+    with closing(_read_in_threads(batches)) as rest:
+        for found in rest:
+            yield from found
+            done += len(found)
+            progress(done, total, "reading headers")
+    progress(total, total, "reading headers")
+
+
+def _read_in_threads(
+    batches: deque[list[Path]],
+) -> Generator[list[tuple[SliceHeader, ...] | SkippedFile]]:
+    """The same for what is left, batch by batch."""
+    if not batches:
+        return
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="headers")
     try:
         # Few at a time are handed out, so that a cancelled folder stops at once.
-        pending = deque(pool.submit(_read_batch, batch) for batch in batches[: 2 * _THREADS])
-        waiting = iter(batches[2 * _THREADS :])
+        first = range(min(len(batches), 2 * _THREADS))
+        pending = deque(pool.submit(_read_batch, batches.popleft()) for _ in first)
         while pending:
-            progress(done, total, "reading headers")
-            found = pending.popleft().result()
-            pending.extend(pool.submit(_read_batch, batch) for batch in islice(waiting, 1))
-            done += len(found)
-            yield from found
+            yield pending.popleft().result()
+            if batches:
+                pending.append(pool.submit(_read_batch, batches.popleft()))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    progress(total, total, "reading headers")
 
 
 def _read_batch(files: list[Path]) -> list[tuple[SliceHeader, ...] | SkippedFile]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BATCH = 8
-_COMPRESSED_BATCH = 4
+_COMPRESSED_BATCH = 2  # small: the last one to be done keeps the others waiting
 _WORTH_THREADS_BYTES = 1 << 26
 _Arrival = tuple[int, BaseException | None]
 
