@@ -29,7 +29,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from tests.fuzzing.mutations import Case, mutate
-from tests.fuzzing.oracle import MEMORY_MIB, Verdict, judge
+from tests.fuzzing.oracle import Verdict, judge
 from tests.fuzzing.seeds import FILES, Seed, all_seeds
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def make_mutant(seed: int, number: int) -> Mutant:
     own = [s for s in seeds if s.foreign is None]
     source = rng.choice(own if rng.random() < 0.85 else seeds)
     target = rng.randrange(FILES)
-    case = mutate(source.foreign or source.files[target], rng)
+    case = mutate(source.foreign or source.files[target], source.files, rng)
     suffix = source.suffix if rng.random() < 0.8 else rng.choice(("", ".IMA", ".bin"))
     return Mutant(source, target, case, f"{rng.choice('0x')}{target}m{suffix}")
 
@@ -267,7 +267,8 @@ def _replay(seed: int, number: int, keep: Path) -> None:
     path = write_mutant(mutant, keep)
     print(f"{mutant.seed.name}, file {mutant.target}: {'; '.join(mutant.case.steps)}")
     print(f"written to {path}")
-    print(f"touched {sorted(f'{tag:08X}' for tag in mutant.case.tags)}, {mutant.case.framing=}")
+    for name, tags in (("values", mutant.case.tags), ("frames", mutant.case.framed)):
+        print(f"{name} touched: {' '.join(sorted(f'{tag:08X}' for tag in tags))}")
     print(run_one(seed, number, keep))
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 ITEM, ITEM_END, SEQUENCE_END, PIXEL_DATA = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0x7FE00010
 UNDEFINED = 0xFFFFFFFF
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_VRS = LONG_VRS | frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_VRS = LONG_VRS | frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
+)
 _SYNTAX = 0x00020010
 _IMPLICIT = (b"1.2.840.10008.1.2", b"1.2.840.113619.5.2")
 _BIG, _DEFLATED = b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
@@ -108,7 +110,7 @@ def take_apart(content: bytes) -> Document | None:
             position = _walk(document, position, 0)
     except (struct.error, StopIteration, zlib.error, ValueError, RecursionError):
         return None
-    return document
+    return document if document.spans else None
 
 
 def _head(data: bytes, position: int, explicit: bool, order: str, depth: int) -> Span:
@@ -174,5 +176,12 @@ def span_is_fragment(document: Document, item: Span) -> bool:
 
 def _ended(span: Span, end: int) -> Span:
     return Span(
-        span.tag, span.vr, span.start, span.length_at, span.length_width, span.value, end, span.depth
+        span.tag,
+        span.vr,
+        span.start,
+        span.length_at,
+        span.length_width,
+        span.value,
+        end,
+        span.depth,
     )

@@ -41,16 +41,25 @@ _SYNTAXES = sorted(
 _TEXT_VRS = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
 _ALL_VRS = sorted(_TEXT_VRS | LONG_VRS | frozenset(b"AT FD FL SL SS UL US".split()))
 _NUMBERS = (
-    "NaN inf -inf 1e308 -1e308 1e-320 1e30 0 -0 -1 0.5 1e5 -1e5 99999999999999999999 1_0 0x10 "
-    "1,5 --1 +1 5\\\\5 1\\2 1\\2\\3 0\\0\\0 1\\0\\0\\0\\1\\0 1\\0\\0\\1\\0\\0 0\\1\\0\\0\\0\\-1 "
-    "1e308\\1e308\\1e308 nan\\0\\0 2147483648 -2147483649 1000000"
-).split(" ")
-_WORDS = [
+    *("NaN", "inf", "-inf", "1e308", "-1e308", "1e-320", "1e30", "0", "-0", "-1", "0.5", "1e5"),
+    *("99999999999999999999", "1_0", "0x10", "1,5", "--1", "+1", "2147483648", "1000000"),
+    *(
+        "1\\2",
+        "5\\\\5",
+        "1\\2\\3",
+        "0\\0\\0",
+        "1e308\\1e308\\1e308",
+        "nan\\0\\0",
+        "-99999\\0\\99999",
+    ),
+    *("1\\0\\0\\0\\1\\0", "1\\0\\0\\1\\0\\0", "0\\1\\0\\0\\0\\-1", "-1\\0\\0\\0\\-1\\0"),
+)
+_WORDS = (
     *_NUMBERS,
     *("", " ", "\\", "\0", "\x1b[31m", "A" * 300, "ORIGINAL\\PRIMARY\\LOCALIZER", "MR", "CT", "OT"),
     *("MONOCHROME1", "RGB", "PALETTE COLOR", "ISO 2022 IR 87", "NO SUCH SET", "YES", "1.2..3"),
     *("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "../../etc", "\xff\xfe\xfd"),
-]
+)
 _SHORTS = (0, 1, 2, 3, 7, 8, 11, 12, 15, 16, 24, 31, 32, 64, 255, 4095, 32767, 32768, 65535)
 _WANTED: tuple[tuple[int, bytes], ...] = (
     *((tag, b"US") for tag in (0x00280002, 0x00280010, 0x00280011, 0x00280100, 0x00280101)),
@@ -72,21 +81,22 @@ class Case:
 
     Attributes:
         content: Its bytes now.
+        siblings: The clean files of its series.
         steps: What was done, for people.
-        framing: Whether heads, lengths or the order of elements were touched, not values alone.
-        tags: Elements whose bytes were touched; :data:`ANY` where it may be all.
+        tags: Elements whose values were changed; :data:`ANY` where it may be all.
+        framed: Elements whose heads, lengths or places were changed, or that were lost.
     """
 
     content: bytes
+    siblings: Sequence[bytes] = ()
     steps: list[str] = field(default_factory=list)
-    framing: bool = False
     tags: set[int] = field(default_factory=set)
+    framed: set[int] = field(default_factory=set)
 
     def note(self, step: str, *tags: int, framing: bool = False) -> None:
         """Says what was done."""
         self.steps.append(step)
-        self.tags.update(tags)
-        self.framing |= framing
+        (self.framed if framing else self.tags).update(tags)
 
     def put(self, document: Document, start: int, stop: int, new: bytes) -> None:
         """Replaces bytes of the data set."""
@@ -94,9 +104,9 @@ class Case:
         self.content = document.joined()
 
 
-def mutate(content: bytes, rng: Random) -> Case:
+def mutate(content: bytes, siblings: Sequence[bytes], rng: Random) -> Case:
     """Breaks a file in one way, or in a few."""
-    case = Case(content)
+    case = Case(content, siblings)
     for _ in range(1 if rng.random() < 0.75 else rng.randint(2, 4)):
         document = take_apart(case.content)
         ways: Sequence[Callable[[Case, Document, Random], None]] = _OF_ELEMENTS
@@ -114,17 +124,23 @@ def mutate(content: bytes, rng: Random) -> Case:
 
 def _touch(case: Case, document: Document | None, start: int, stop: int, step: str) -> None:
     """Notes the elements that stand in a range of the file."""
+    case.note(step)
     if document is None or document.deflated:
-        case.note(step, ANY, framing=True)
+        case.tags.add(ANY)
+        case.framed.add(ANY)
         return
-    shift = len(document.head)
-    framing, tags = False, set()
-    for base, spans in ((0, document.head_spans), (shift, document.spans)):
+    for base, spans in ((0, document.head_spans), (len(document.head), document.spans)):
         for span in spans:
-            if span.start + base < stop and span.end + base > start:
-                framing |= span.start + base < stop and span.value + base > start
-                tags.add(span.tag)
-    case.note(step, *tags, framing=framing or start < 132)
+            if span.start + base < stop and span.value + base > start:
+                case.framed.add(span.tag)
+            if span.value + base < stop and span.end + base > start:
+                case.tags.add(span.tag)
+
+
+def _all_framed(case: Case) -> None:
+    """Takes back that values alone were changed: what is behind a loss is out of its place."""
+    case.framed |= case.tags
+    case.tags &= {ANY}
 
 
 def _flip_bits(case: Case, document: Document | None, rng: Random) -> None:
@@ -157,8 +173,9 @@ def _lose_block(case: Case, document: Document | None, rng: Random) -> None:
     start = rng.randrange(size or 1)
     stop = min(size, start + rng.choice((1, 2, 8, 100, 512)))
     repeat = rng.random() < 0.4
-    _touch(case, document, start, size, f"bytes {start}:{stop} {'doubled' if repeat else 'lost'}")
-    case.framing = True
+    step = f"bytes {start}:{stop} {'doubled' if repeat else 'lost'}"
+    _touch(case, document, start, stop if document is None else size, step)
+    _all_framed(case)
     kept = case.content[start:stop] * 2 if repeat else b""
     case.content = case.content[:start] + kept + case.content[stop:]
 
@@ -173,7 +190,7 @@ def _truncate(case: Case, document: Document | None, rng: Random) -> None:
             places[-4:] = [place + base for place in places[-4:]]
     place = max(0, min(rng.choice([*places, rng.randrange(size or 1)]), size))
     _touch(case, document, place, size, f"cut at {place} of {size}")
-    case.framing = True
+    _all_framed(case)
     case.content = case.content[:place]
 
 
@@ -190,7 +207,6 @@ def _change_start(case: Case, document: Document | None, rng: Random) -> None:
     meta = len(document.head) if document else 132
     case.note(way, ANY if "meta" in way and document and document.deflated else _SYNTAX)
     if way == "prefixed":
-        case.framing = True
         case.content = rng.randbytes(rng.choice((1, 2, 128))) + case.content
     elif way == "garbage preamble":
         case.content = rng.randbytes(128) + case.content[128:]
@@ -221,9 +237,7 @@ def _length(case: Case, document: Document, rng: Random) -> None:
     value = max(0, value) & (UNDEFINED if span.length_width == 4 else 0xFFFF)
     case.note(f"length of {span.tag:08X} {now} -> {value}", span.tag, framing=True)
     code = document.order + ("L" if span.length_width == 4 else "H")
-    case.put(
-        document, span.length_at, span.length_at + span.length_width, struct.pack(code, value)
-    )
+    case.put(document, span.length_at, span.length_at + span.length_width, struct.pack(code, value))
 
 
 def _vr(case: Case, document: Document, rng: Random) -> None:
@@ -268,8 +282,8 @@ def _reorder(case: Case, document: Document, rng: Random) -> None:
         parts.insert(0, parts.pop(a))
     else:
         rest += parts.pop(a)
-    case.note(f"elements {way} ({spans[a].tag:08X}, {spans[b].tag:08X})", framing=True)
-    case.tags |= {spans[a].tag, spans[b].tag}
+    step = f"elements {way} ({spans[a].tag:08X}, {spans[b].tag:08X})"
+    case.note(step, spans[a].tag, spans[b].tag, framing=True)
     case.put(document, 0, len(document.body), b"".join(parts) + rest)
 
 
@@ -299,11 +313,19 @@ def _rewrite(document: Document, span: Span, value: bytes, vr: bytes | None = No
     return element(span.tag, vr, value, explicit=document.explicit, order=document.order)
 
 
+def _is_measured(document: Document, span: Span) -> bool:
+    """Whether something states the length of what the element stands in."""
+    outer = [s for s in document.spans if s.start < span.start and s.end >= span.end]
+    ends = (document.body[s.length_at : s.length_at + s.length_width] for s in outer)
+    return any(length != b"\xff" * 4 for length in ends)
+
+
 def _value(case: Case, document: Document, rng: Random) -> None:
     span = _some(document, rng)
     vr = span.vr or dict(_WANTED).get(span.tag, b"LO")
     value = _extreme(vr, document.order, rng)
-    case.note(f"value of {span.tag:08X} -> {value[:40]!r}", span.tag, framing=span.depth > 0)
+    framing = _is_measured(document, span)
+    case.note(f"value of {span.tag:08X} -> {value[:40]!r}", span.tag, framing=framing)
     case.put(document, span.start, span.end, _rewrite(document, span, value))
 
 
@@ -328,6 +350,33 @@ def _swap_values(case: Case, document: Document, rng: Random) -> None:
     new = _rewrite(document, a, of_b) + between + _rewrite(document, b, of_a)
     case.note(f"values of {a.tag:08X} and {b.tag:08X} swapped", a.tag, b.tag)
     return case.put(document, a.start, b.end, new)
+
+
+def _siblings_value(case: Case, document: Document, rng: Random) -> None:
+    """What another file of the series says: a place, a number or a UID that is taken."""
+    other = take_apart(rng.choice(case.siblings))
+    assert other is not None
+    known = {tag for tag, _ in _WANTED}
+    span = rng.choice([s for s in document.spans if s.tag in known] or document.top)
+    same = [s for s in other.spans if (s.tag, s.depth) == (span.tag, span.depth)]
+    if not same or other.explicit != document.explicit or other.little != document.little:
+        return _value(case, document, rng)
+    value = other.value_of(rng.choice(same))
+    framing = _is_measured(document, span)
+    case.note(f"{span.tag:08X} as in a sibling, {value[:40]!r}", span.tag, framing=framing)
+    return case.put(document, span.start, span.end, _rewrite(document, span, value))
+
+
+def _digit(case: Case, document: Document, rng: Random) -> None:
+    """One digit of a number changed, as valid as before."""
+    spans = [s for s in document.spans if s.vr in (b"DS", b"IS", b"UI") and s.end > s.value]
+    if not spans:
+        return _value(case, document, rng)
+    span = rng.choice(spans)
+    place = rng.randrange(span.value, span.end)
+    new = str(rng.randrange(10)).encode()
+    case.note(f"digit {place - span.value} of {span.tag:08X} -> {new.decode()}", span.tag)
+    return case.put(document, place, place + 1, new)
 
 
 def _other_vr(case: Case, document: Document, rng: Random) -> None:
@@ -370,7 +419,10 @@ def _insert(case: Case, document: Document, rng: Random) -> None:
             ("UN of undefined length", unknown + item + inner + item_end + ends),
             ("a sequence without end", sequence + item),
             ("a private element of 1 MB", element(0x00091010, b"OB", bytes(1 << 20))),
-            ("group length", element(rng.choice(document.top).tag & 0xFFFF0000, b"UL", b"\1\0\0\0")),
+            (
+                "group length",
+                element(rng.choice(document.top).tag & 0xFFFF0000, b"UL", b"\1\0\0\0"),
+            ),
             ("trailing padding", element(0xFFFCFFFC, b"OB", bytes(64))),
             ("an item delimiter", item_end),
             ("eight zeros", bytes(8)),
@@ -414,6 +466,7 @@ def _encoding_lie(case: Case, document: Document, rng: Random) -> None:
 _OF_ELEMENTS = (
     *(_length, _length, _vr, _tag, _delete, _delete, _double, _reorder, _value, _value, _value),
     *(_wanted, _wanted, _wanted, _swap_values, _other_vr, _insert, _syntax_lie, _encoding_lie),
+    *(_siblings_value, _siblings_value, _digit),
 )
 
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sadmil_core.dicom import CTVolume, SeriesIndex, WarningCode, index_folder, load_volume
+from sadmil_core.dicom import (
+    CTVolume,
+    SeriesIndex,
+    StackEntry,
+    WarningCode,
+    index_folder,
+    load_volume,
+)
 from sadmil_core.errors import SadmilError
 from tests.fuzzing.mutations import ANY
 
@@ -26,7 +33,10 @@ MEMORY_MIB = 300
 """By how much a broken file of a few kilobytes may raise the peak of the process."""
 _LONGEST_MESSAGE = 400
 
-_POSITION = frozenset({0x00200032, 0x00200037, 0x00209113, 0x00209116, 0x52009229, 0x52009230})
+_PLACE = frozenset(
+    {ANY, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037, 0x00209113, 0x00209116, 0x52009229}
+)
+"""A changed value of these may move a slice, or make it one of another series."""
 _DECODING = frozenset(
     {
         ANY,
@@ -159,15 +169,11 @@ def _check_volumes(
     for entry in index.entries:
         for warning in entry.warnings:
             _check_text(warning.message, warning.code, verdict)
+        _check_order(entry, verdict)
         volume = volumes[entry.series_instance_uid, entry.stack_index]
-        for stack in (entry, volume.entry if volume else entry):
-            positions = stack.geometry.position_mm
-            if not all(b > a for a, b in pairwise(positions)):
-                verdict.defects.append(f"order: positions {positions}")
-            if len(positions) != len(stack.slices):
-                verdict.defects.append("geometry: not a position to a slice")
         if volume is None:
             continue
+        _check_order(volume.entry, verdict)
         if volume.hu.shape != volume.entry.shape:
             verdict.defects.append(f"shape: {volume.hu.shape}, {volume.entry.shape}")
         if not np.isfinite(volume.hu).all():
@@ -175,6 +181,15 @@ def _check_volumes(
         lost = len(entry.slices) - len(volume.entry.slices)
         if lost and WarningCode.SLICES_UNDECODABLE not in volume.entry.warning_codes:
             verdict.defects.append("silent: slices lost while loading")
+
+
+def _check_order(stack: StackEntry, verdict: Verdict) -> None:
+    """A position to a slice, each nearer to the head than the one before."""
+    positions = stack.geometry.position_mm
+    if len(positions) != len(stack.slices):
+        verdict.defects.append("geometry: not a position to a slice")
+    if not all(b > a for a, b in pairwise(positions)):
+        verdict.defects.append(f"order: positions {positions}")
 
 
 def _check_text(text: str, kind: str, verdict: Verdict) -> None:
@@ -202,8 +217,11 @@ def _check_neighbours(
 ) -> None:
     """Their voxels are all there, in one stack, in their order."""
     found: list[list[int]] = []
+    is_mixed = False
     for volume in loaded:
         here = []
+        # Two images at one place, and nothing tells which is the stray one: that was said.
+        is_mixed |= WarningCode.MIXED_STACKS in volume.entry.warning_codes
         for index, header in enumerate(volume.entry.slices):
             if header.path != mutant:
                 z = _slice_number(header.path, header.frame_number, seed)
@@ -218,7 +236,7 @@ def _check_neighbours(
         verdict.defects.append(f"neighbours: {found} are there, not {expected}")
     elif any(here != sorted(here) for here in found):
         verdict.defects.append(f"order: neighbours stand as {found}")
-    elif len(found) > 1:
+    elif len(found) > 1 and not is_mixed:
         verdict.defects.append(f"grouping: neighbours fell apart into {found}")
 
 
@@ -245,7 +263,11 @@ def _outcome(
     for file in index.skipped:
         if file.path == mutant:
             silent = not file.reason.is_failure and not said and seed.foreign is None
-            if silent and not case.tags & _KIND and case.content[128:132] == b"DICM":
+            if (
+                silent
+                and not (case.tags | case.framed) & _KIND
+                and case.content[128:132] == b"DICM"
+            ):
                 verdict.defects.append(f"silent: skipped as {file.reason} ({file.message})")
             return f"skipped {file.reason}"
     found = [
@@ -264,10 +286,9 @@ def _outcome(
         return "loaded" if not said else "loaded, warned"
     if said:
         return f"loaded with other {wrong}, warned"
-    touched = _OPTIONAL if case.framing else (_POSITION if wrong == "place" else _DECODING)
-    if wrong == "place" and case.framing:
-        touched = frozenset({ANY})
-    if not case.tags & touched:
+    telling = _PLACE if wrong == "place" else _DECODING
+    optional = frozenset() if wrong == "place" else _OPTIONAL
+    if not (case.tags & telling or case.framed & optional):
         verdict.defects.append(f"silent: loaded with other {wrong}")
     return f"loaded with other {wrong}, not warned"
 

@@ -111,9 +111,7 @@ def _of_pydicom() -> list[Path]:
     import pydicom
 
     folder = Path(pydicom.__file__).parent / "data" / "test_files"
-    return sorted(
-        path for path in folder.glob("*.dcm") if 0 < path.stat().st_size <= _LARGEST
-    )
+    return sorted(path for path in folder.glob("*.dcm") if 0 < path.stat().st_size <= _LARGEST)
 
 
 def _enrich(dataset: Dataset, z: int, *, undefined: bool) -> None:
