@@ -226,10 +226,11 @@ def _meaning_decode_errors(header: SliceHeader) -> Iterator[None]:
         ) from error
     # Decoders raise many kinds of errors on damaged data; all of them mean the same here.
     except Exception as error:
+        first_line = str(error).partition("\n")[0].strip(" :.")
         raise DecodeError(
-            f"{header.path} could not be decoded: {error}.",
+            f"{header.path} could not be decoded: {first_line[:120]}.",
             remedy="The file is damaged, or its compression is not supported; export it again.",
-            detail=f"{type(error).__name__}, transfer syntax {header.transfer_syntax}",
+            detail=f"{type(error).__name__}: {error}, transfer syntax {header.transfer_syntax}",
         ) from error
 
 

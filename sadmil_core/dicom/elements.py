@@ -29,6 +29,7 @@ GE_PRIVATE_SYNTAX = "1.2.840.113619.5.2"
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 _META_SYNTAX, _META_CLASS = 0x00020010, 0x00020002
+_DELIMITERS = 0xFFFE
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SEQUENCES = frozenset({0x00180012, 0x00283000, 0x52009229, 0x52009230})
 """Wanted sequences: that they are there, and not empty, is all that is kept of them."""
@@ -36,7 +37,17 @@ _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _TEXT_NUMBERS = frozenset(b"DS IS LO SH ST LT UT CS".split())
+_BINARY_NUMBERS = {
+    b"FD": ("d", 8),
+    b"FL": ("f", 4),
+    b"SL": ("l", 4),
+    b"SS": ("h", 2),
+    b"UL": ("L", 4),
+    b"US": ("H", 2),
+}
 _FIRST_READ = 1 << 15  # the headers of most CT slices are smaller
+_MAX_META = 1 << 20
+_MAX_WINDOW = 1 << 28
 _MAX_DEPTH = 64  # of sequences in sequences; real files stay under ten
 _MAX_INFLATED = 1 << 30
 
@@ -103,13 +114,13 @@ class Elements:
         return self._values.get(tag, (b"", b""))[0]
 
     def text(self, tag: int) -> str:
-        """A text without its padding."""
-        return self.raw(tag).decode("ascii", "replace").strip(" \0")
+        """A text without its padding, fit to be shown: what is no ASCII letter is replaced."""
+        return _text(self.raw(tag))
 
     def integer(self, tag: int, *, signed: bool = False) -> int | None:
         """The first value of a US or SS element, or of a number in another representation."""
         value, vr = self._values.get(tag, (b"", b""))
-        if vr in _TEXT_NUMBERS:
+        if vr in _TEXT_NUMBERS or vr in (b"FD", b"FL"):
             return self.decimal_integer(tag)
         width = 4 if vr in (b"UL", b"SL") else 2
         if len(value) < width:
@@ -118,12 +129,12 @@ class Elements:
         return int.from_bytes(value[:width], order, signed=signed)  # type: ignore[arg-type]
 
     def decimal_integer(self, tag: int) -> int | None:
-        """The value of an IS element."""
+        """The value of an IS element, or of a number in another representation."""
         value = self.number(tag)
         return None if value is None else int(value)
 
     def number(self, tag: int) -> float | None:
-        """The first value of a DS, IS, FD or FL element, where it is finite."""
+        """The first value of a DS, IS or binary number element, where it is finite."""
         values = self._floats(tag, first=True)
         return values[0] if values else None
 
@@ -134,16 +145,17 @@ class Elements:
 
     def _floats(self, tag: int, *, first: bool = False) -> tuple[float, ...] | None:
         value, vr = self._values.get(tag, (b"", b""))
-        values: Iterable[float]
+        values: Iterable[float | str]
         try:
-            if vr in (b"FD", b"FL"):
-                kind, width = ("d", 8) if vr == b"FD" else ("f", 4)
+            if vr in _BINARY_NUMBERS:
+                kind, width = _BINARY_NUMBERS[vr]
                 order = "<" if self.little_endian else ">"
                 values = struct.unpack(f"{order}{len(value) // width}{kind}", value)
             else:
-                parts = value.decode("ascii", "replace").strip(" \0").split("\\")
-                values = map(float, parts[:1] if first else parts)
-            found = tuple(values)
+                # Python would take an underscore between digits for a part of a number.
+                parts = value.decode("ascii", "replace").replace("_", "?").strip(" \0").split("\\")
+                values = parts[:1] if first else parts
+            found = tuple(map(float, values))
         except (ValueError, struct.error):
             return None
         return found if all(map(math.isfinite, found)) else None
@@ -164,6 +176,8 @@ class CutError(DamagedError):
 def read_elements(stream: BinaryIO, size: int, wanted: frozenset[int]) -> Elements:
     """Reads a file's elements up to its pixel data.
 
+    Large elements nobody wants are stepped over, not read.
+
     Args:
         stream: At its beginning.
         size: Of the file in bytes.
@@ -174,19 +188,14 @@ def read_elements(stream: BinaryIO, size: int, wanted: frozenset[int]) -> Elemen
         CutError: It ends before its header does.
         DamagedError: Its elements cannot be followed.
     """
-    data = stream.read(min(_FIRST_READ, size))
-    start, has_preamble = _find_start(data)
-    while True:
-        found = Elements(has_preamble=has_preamble)
-        try:
-            _read(found, data, start, size, wanted)
-        except _MoreNeeded as more:
-            rest = stream.read(min(7 * len(data), size - len(data)))
-            if not rest:
-                raise CutError("the file ends inside its header", found) from more
-            data += rest
-        else:
-            return found
+    walk = _Walk(stream, size)
+    start, has_preamble = _find_start(walk.data)
+    found = Elements(has_preamble=has_preamble)
+    try:
+        _read(found, walk, start, wanted)
+    except _MoreNeeded as more:
+        raise CutError("the file ends inside its header", found) from more
+    return found
 
 
 def _find_start(data: bytes) -> tuple[int, bool]:
@@ -207,32 +216,33 @@ def _is_vr(code: bytes) -> bool:
     return code in _LONG_VRS or code in _SHORT_VRS
 
 
-def _read(found: Elements, data: bytes, start: int, size: int, wanted: frozenset[int]) -> None:
-    walk = _Walk(data, explicit=True, little=True)
+def _read(found: Elements, walk: _Walk, start: int, wanted: frozenset[int]) -> None:
     meta: dict[int, tuple[bytes, bytes]] = {}
     position = walk.group_2(start, meta)
     stated = _uid(meta, _META_SYNTAX)
     found.media_storage = _uid(meta, _META_CLASS)
     found.has_stated_syntax = bool(stated)
-    inflated = stated == DeflatedExplicitVRLittleEndian
-    if inflated:
-        # Its end is known only once all of it is inflated.
-        if len(data) < size:
-            raise _MoreNeeded
-        walk.data, position = _inflate(data[position:], found), 0
+    if stated == DeflatedExplicitVRLittleEndian:
+        walk.move(position, walk.size)  # its end is known only once all of it is inflated
+        walk.data = _inflate(walk.data, found)
+        walk.base, walk.size, position = 0, len(walk.data), 0
     _choose_encoding(walk, position, stated, found)
     end = walk.elements(position, found, wanted)
-    total = len(walk.data) if inflated else size
-    if end is None:
-        if len(walk.data) < total:
-            raise _MoreNeeded
-        return
-    tag, length, offset = end
-    found.pixels = PixelElement(tag, length, offset, min(length, max(total - offset, 0)))
+    found.follows_syntax &= not walk.is_mixed
+    if end is not None:
+        tag, length, offset = end
+        found.pixels = PixelElement(tag, length, offset, min(length, max(walk.size - offset, 0)))
 
 
 def _uid(meta: dict[int, tuple[bytes, bytes]], tag: int) -> str:
-    return meta.get(tag, (b"", b""))[0].decode("ascii", "replace").strip(" \0")
+    return _text(meta.get(tag, (b"", b""))[0])
+
+
+def _text(value: bytes) -> str:
+    text = value.decode("ascii", "replace").strip(" \0")
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _inflate(data: bytes, found: Elements) -> bytes:
@@ -252,9 +262,7 @@ def _choose_encoding(walk: _Walk, position: int, stated: str, found: Elements) -
     """Sets how the elements are encoded: as stated, unless the first of them shows otherwise."""
     head = walk.data[position : position + 8]
     if len(head) < 8:
-        if position + 8 > len(walk.data):
-            raise _MoreNeeded
-        return
+        raise _MoreNeeded
     looks_big = head[0] == 0 and head[1] != 0
     looks_explicit = _is_vr(head[4:6])
     if stated:
@@ -274,11 +282,31 @@ def _choose_encoding(walk: _Walk, position: int, stated: str, found: Elements) -
 
 
 class _Walk:
-    """Steps from element to element of one encoding."""
+    """Steps from element to element of one encoding, in a window of the file that moves on.
 
-    def __init__(self, data: bytes, *, explicit: bool, little: bool) -> None:
-        self.data, self.explicit, self.little = data, explicit, little
+    Attributes:
+        size: Of the file, or of the inflated data set.
+        data: The window.
+        base: Where the window begins.
+        is_mixed: Whether an explicit data set turned out to have implicit elements.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self.size = stream, size
+        self.data, self.base = stream.read(min(_FIRST_READ, size)), 0
+        self.explicit = self.little = True
+        self.is_mixed = False
         self.use_order()
+
+    def move(self, start: int, length: int) -> None:
+        """Lets the window begin at a place of the file."""
+        self._stream.seek(start)
+        self.data, self.base = self._stream.read(min(length, self.size - start)), start
+
+    def _reach(self, stop: int) -> None:
+        """Lets the window, which begins with the file, reach as far as this."""
+        if len(self.data) < min(stop, self.size):
+            self.move(0, stop + _FIRST_READ)
 
     def use_order(self) -> None:
         order = "<" if self.little else ">"
@@ -304,6 +332,7 @@ class _Walk:
                 if b"AA" <= vr <= b"ZZ":  # one of a later standard, or a misspelt one
                     return group << 16 | element, vr, length, position + 8
                 # Items have no VR; and some writers change to implicit elements in mid-file.
+                self.is_mixed |= group != _DELIMITERS
             group, element, length = self._implicit_head(data, position)
         except struct.error as error:
             raise _MoreNeeded from error
@@ -312,16 +341,16 @@ class _Walk:
     def group_2(self, position: int, into: dict[int, tuple[bytes, bytes]]) -> int:
         """Reads the file meta information, which is explicit little endian; returns its end."""
         while True:
+            self._reach(position + 8)
             if position + 8 > len(self.data):
                 raise _MoreNeeded
             if self.data[position : position + 2] != b"\x02\x00":
                 return position
             tag, vr, length, start = self.head(position, True)
-            if length == UNDEFINED_LENGTH:
+            if length > _MAX_META:
                 raise DamagedError("damaged file meta information")
             position = start + length
-            if position > len(self.data):
-                raise _MoreNeeded
+            self._reach(position)
             into[tag] = (self.data[start:position], vr)
 
     def elements(
@@ -330,31 +359,59 @@ class _Walk:
         """Reads elements up to the pixels.
 
         Returns:
-            Tag, length and place of the pixels' value; None at the end of the bytes.
+            Tag, length and place of the pixels' value; None at the end of the file.
+        """
+        while True:
+            position, end = self._in_window(position, into, wanted)
+            if end is not None:
+                return end
+            place = self.base + position
+            if place == self.size:
+                return None
+            ends_here = self.base + len(self.data) >= self.size
+            if place > self.size or ends_here:
+                raise _MoreNeeded
+            if position >= len(self.data):  # stepped over
+                self.move(place, _FIRST_READ)
+            elif len(self.data) < _MAX_WINDOW:
+                self.move(place, min(8 * len(self.data), _MAX_WINDOW))
+            else:
+                raise DamagedError(f"an element of over {_MAX_WINDOW >> 20} MiB in the header")
+            position = 0
+
+    def _in_window(
+        self, position: int, into: Elements, wanted: frozenset[int]
+    ) -> tuple[int, tuple[int, int, int] | None]:
+        """Reads the elements that are wholly in the window.
+
+        Returns:
+            Where the next one begins, and the pixels' tag, length and place if they are that.
         """
         values, data, explicit = into._values, self.data, self.explicit
-        size, head = len(data), self.head
-        while position < size:
-            tag, vr, length, start = head(position, explicit)
-            if tag in _PIXELS:
-                return tag, length, start
-            into.count += 1
-            if length == UNDEFINED_LENGTH:
-                position = self._past_items(start, explicit and vr != b"UN", 0)
-                if tag in _SEQUENCES and position > start + 8:  # more than the delimiter
-                    values[tag] = (b"", b"SQ")
-                continue
-            position = start + length
-            if tag in _SEQUENCES:
-                if length:
-                    values[tag] = (b"", b"SQ")
-            elif tag in wanted:
-                if position > size:
-                    raise _MoreNeeded
-                values[tag] = (data[start:position], vr)
-        if position > size:
-            raise _MoreNeeded
-        return None
+        size, head, begin = len(data), self.head, position
+        try:
+            while position < size:
+                begin = position
+                tag, vr, length, start = head(position, explicit)
+                if tag in _PIXELS:
+                    return begin, (tag, length, self.base + start)
+                if length == UNDEFINED_LENGTH:
+                    position = self._past_items(start, explicit and vr != b"UN", 0)
+                    if tag in _SEQUENCES and position > start + 8:  # more than the delimiter
+                        values[tag] = (b"", b"SQ")
+                else:
+                    position = start + length
+                    if tag in _SEQUENCES:
+                        if length:
+                            values[tag] = (b"", b"SQ")
+                    elif tag in wanted:
+                        if position > size:
+                            return begin, None
+                        values[tag] = (data[start:position], vr)
+                into.count += 1
+        except _MoreNeeded:
+            return begin, None
+        return position, None
 
     def _past_items(self, position: int, explicit: bool, depth: int) -> int:
         """The place after a sequence of undefined length (PS3.5 section 7.5)."""

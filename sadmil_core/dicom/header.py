@@ -16,9 +16,11 @@ from pydicom.uid import (
     UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
 )
 
 from sadmil_core.dicom.codes import SkippedFile, SkipReason, WarningCode
@@ -51,6 +53,14 @@ _NATIVE = frozenset(
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 _NO_CONTRAST = re.compile(r"(NO|NON|NONE|N|WITHOUT|W/O|WO|NIL|NATIVE|PLAIN|UNENHANCED|0)\b|[-.?]")
+_CT_CLASSES = frozenset(
+    {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
+)
+_COLOUR = ("PALETTE", "RGB", "ARGB", "YBR", "HSV", "CMYK")
+_MAX_FRAMES = 1 << 16
+_MAX_MM = 1e5
+"""No scanner's table reaches that far."""
+_MAX_HU, _MAX_SLOPE = 1e6, 1e3
 _VALID_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _WANTED = frozenset(
     {
@@ -208,9 +218,13 @@ def read_headers(path: Path) -> tuple[SliceHeader, ...] | SkippedFile:
         return SkippedFile(path, SkipReason.UNREADABLE, f"unreadable: {error.strerror or error}")
     # Damaged bytes raise many kinds of errors; all of them mean the same here.
     except Exception as error:  # noqa: BLE001
-        return SkippedFile(
-            path, SkipReason.DAMAGED, f"damaged header ({type(error).__name__}: {error})"
-        )
+        return _damaged(path, error)
+
+
+def _damaged(path: Path, error: Exception, series: str = "") -> SkippedFile:
+    """A file with something wrong in it: what, where this package found it itself."""
+    what = str(error) if isinstance(error, DamagedError) else type(error).__name__
+    return SkippedFile(path, SkipReason.DAMAGED, f"damaged header ({what})", series)
 
 
 def _not_dicom(path: Path, message: str) -> SkippedFile:
@@ -234,39 +248,67 @@ def _read(path: Path, stream: BinaryIO) -> tuple[SliceHeader, ...] | SkippedFile
         if stream.read(132)[128:] != b"DICM":  # nothing says that it was to be DICOM
             return _not_dicom(path, "not a DICOM file")
         raise
+    series = elements.text(0x0020000E)
     problem = _why_not_a_ct_slice(elements) or _why_not_decodable(elements)
     if problem is not None:
-        return SkippedFile(path, *problem, elements.text(0x0020000E))
+        return SkippedFile(path, *problem, series)
     header = _slice_header(path, elements, (status.st_size, status.st_mtime_ns))
-    count = max(elements.decimal_integer(0x00280008) or 1, 1)
+    try:
+        return _frames(header, elements, stream)
+    except CutError as error:
+        return SkippedFile(path, SkipReason.TRUNCATED, f"truncated: {error}", series)
+    except OSError:
+        raise
+    # As in read_headers; here the series is known.
+    except Exception as error:  # noqa: BLE001
+        return _damaged(path, error, series)
+
+
+def _frames(header: SliceHeader, elements: Elements, stream: BinaryIO) -> tuple[SliceHeader, ...]:
+    """The header of each frame, the places of its pixels in it.
+
+    Raises:
+        CutError: The pixel data is not there in full.
+        DamagedError: Frames, groups and pixels do not agree.
+    """
+    # The pixels first: what a header says of the number of frames is not to be believed.
+    places, extra = _locate_pixels(header, elements, stream)
+    if extra:
+        header = replace(header, departures=(*header.departures, WarningCode.EXTRA_BYTES))
     frames: tuple[SliceHeader, ...] = (header,)
-    if count > 1 or _PER_FRAME_GROUPS in elements:
+    has_groups = _PER_FRAME_GROUPS in elements
+    if len(places) > 1 or has_groups:
         from sadmil_core.dicom.multiframe import frame_headers  # which knows this module, too
 
         stream.seek(0)
-        frames = frame_headers(header, stream, count)
-    return _locate_pixels(frames, elements, stream, status.st_size)
+        frames = frame_headers(header, stream, len(places), has_groups=has_groups)
+    return tuple(
+        replace(frame, pixel_offset=offset, fragments=fragments)
+        for frame, (offset, fragments) in zip(frames, places, strict=True)
+    )
 
 
 def _why_not_a_ct_slice(elements: Elements) -> tuple[SkipReason, str] | None:
     """What keeps a DICOM file from being a CT slice; None where nothing does."""
     modality = elements.text(0x00080060)
     if modality and modality != "CT":
-        return SkipReason.NOT_CT, f"not CT (modality {modality})"
+        return SkipReason.NOT_CT, f"not CT (modality {modality[:16]})"
+    is_ct_class = not _CT_CLASSES.isdisjoint((elements.media_storage, elements.text(0x00080016)))
     if not elements.integer(0x00280010) or not elements.integer(0x00280011):
-        if elements.media_storage == CTImageStorage or not (
-            elements.media_storage or elements.count
-        ):
+        if is_ct_class or not (elements.media_storage or elements.count):
             return SkipReason.INCOMPLETE_HEADER, "the header ends early or lacks the matrix"
         return SkipReason.NOT_AN_IMAGE, "no image in it"
     if not modality:
+        if is_ct_class:
+            return SkipReason.INCOMPLETE_HEADER, "no modality, though it is stored as CT"
         return SkipReason.NOT_CT, "not CT (no modality)"
-    if "LOCALIZER" in elements.text(0x00080008).upper().split("\\"):
+    if any(part.strip() == "LOCALIZER" for part in elements.text(0x00080008).upper().split("\\")):
         return SkipReason.LOCALIZER, "localizer (scout) image"
-    if (elements.integer(0x00280002) or 1) != 1:
+    is_colour = elements.text(0x00280004).startswith(_COLOUR)
+    if is_colour or (elements.integer(0x00280002) or 1) != 1:
         return SkipReason.NOT_GRAYSCALE, "colour image"
-    allocated, stored = elements.integer(0x00280100) or 16, elements.integer(0x00280101)
-    if allocated not in (8, 16, 32) or not 1 <= (stored or allocated) <= allocated:
+    allocated, stored, _ = _bits(elements)
+    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
         return SkipReason.DAMAGED, f"damaged header ({stored} bits stored in {allocated})"
     if not elements.text(0x0020000E) or not elements.text(0x00080018):
         return SkipReason.INCOMPLETE_HEADER, "no series or instance UID"
@@ -287,7 +329,8 @@ def _why_not_decodable(elements: Elements) -> tuple[SkipReason, str] | None:
     if syntax in _NATIVE:
         return SkipReason.UNSUPPORTED_SYNTAX, "compressed, though its transfer syntax says not"
     if not can_decode(syntax):
-        return SkipReason.UNSUPPORTED_SYNTAX, f"compressed as {UID(syntax).name}, which is not read"
+        name = UID(syntax).name[:64]
+        return SkipReason.UNSUPPORTED_SYNTAX, f"compressed as {name}, which is not read"
     return None
 
 
@@ -303,14 +346,9 @@ def can_decode(transfer_syntax: str) -> bool:
 
 
 def _slice_header(path: Path, elements: Elements, stamp: tuple[int, int]) -> SliceHeader:
-    slope, intercept = elements.number(0x00281053), elements.number(0x00281052)
+    linear = rescale(elements.number(0x00281053), elements.number(0x00281052))
     signed = elements.integer(0x00280103) == 1
-    bits_allocated = elements.integer(0x00280100) or 16
-    bits_stored = elements.integer(0x00280101) or bits_allocated
-    high_bit = elements.integer(0x00280102)
-    if high_bit is None or not bits_stored <= high_bit + 1 <= bits_allocated:
-        high_bit = bits_stored - 1
-    position = elements.numbers(0x00200032, 3)
+    bits_allocated, bits_stored, high_bit = _bits(elements)
     syntax = elements.transfer_syntax
     return SliceHeader(
         path=path,
@@ -321,7 +359,7 @@ def _slice_header(path: Path, elements: Elements, stamp: tuple[int, int]) -> Sli
         sop_instance_uid=elements.text(0x00080018),
         instance_number=elements.decimal_integer(0x00200013),
         acquisition_number=elements.decimal_integer(0x00200012),
-        position_mm=(position[0], position[1], position[2]) if position else None,
+        position_mm=place(elements.numbers(0x00200032, 3)),
         orientation=directions(elements.numbers(0x00200037, 6)),
         pixel_spacing_mm=pixel_spacing(elements.numbers(0x00280030, 2)),
         slice_thickness_mm=elements.number(0x00180050),
@@ -333,13 +371,13 @@ def _slice_header(path: Path, elements: Elements, stamp: tuple[int, int]) -> Sli
         signed=signed,
         big_endian=not elements.little_endian or syntax == GE_PRIVATE_SYNTAX,
         inverted=elements.text(0x00280004) == "MONOCHROME1",
-        slope=1.0 if slope is None or slope == 0 else slope,
-        intercept=0.0 if intercept is None else intercept,
-        has_rescale=bool(slope) and intercept is not None,
+        slope=linear[0] if linear else 1.0,
+        intercept=linear[1] if linear else 0.0,
+        has_rescale=linear is not None,
         # CT has slope and intercept; where both stand there, the table is the stray one.
-        has_modality_lut=_MODALITY_LUT in elements and not (slope and intercept is not None),
+        has_modality_lut=_MODALITY_LUT in elements and linear is None,
         padding=_padding(elements, signed),
-        window_hu=_window(elements),
+        window_hu=window(elements.number(0x00281050), elements.number(0x00281051)),
         is_phantom=elements.text(0x00100200) == "YES",
         image_type=elements.text(0x00080008).upper(),
         kernel=elements.text(0x00181210).split("\\")[0].strip(),
@@ -358,13 +396,32 @@ def _has_contrast(elements: Elements) -> bool:
     return named or 0x00180012 in elements
 
 
+def _bits(elements: Elements) -> tuple[int, int, int]:
+    """Bits allocated, bits stored and high bit; from one another where they are missing."""
+    allocated = elements.integer(0x00280100) or 16
+    high = elements.integer(0x00280102)
+    above = allocated if high is None else min(high + 1, allocated)
+    stored = elements.integer(0x00280101) or above
+    if high is None or not stored <= high + 1 <= allocated:
+        high = stored - 1
+    return allocated, stored, high
+
+
 def _departures(elements: Elements, bits_stored: int, high_bit: int) -> list[WarningCode]:
     """What is odd about a file and was dealt with."""
     found: list[WarningCode] = []
     if not elements.has_preamble:
         found.append(WarningCode.NO_PREAMBLE)
-    if not elements.follows_syntax:
+    is_native = elements.pixels is not None and elements.pixels.length != UNDEFINED_LENGTH
+    unstated = elements.has_preamble and not elements.has_stated_syntax
+    if (
+        not elements.follows_syntax
+        or unstated
+        or (is_native and elements.transfer_syntax not in _NATIVE)
+    ):
         found.append(WarningCode.WRONG_SYNTAX)
+    if not elements.integer(0x00280100) or not elements.integer(0x00280101):
+        found.append(WarningCode.NO_BITS)
     if elements.integer(0x00280103) not in (0, 1):
         found.append(WarningCode.NO_SIGN)
     if high_bit != bits_stored - 1 or elements.integer(0x00280102) not in (None, high_bit):
@@ -399,8 +456,22 @@ def directions(cosines: tuple[float, ...] | None) -> tuple[Triple, Triple] | Non
 
 
 def pixel_spacing(values: tuple[float, ...] | None) -> tuple[float, float] | None:
-    """PixelSpacing where both of its values are usable."""
-    return (values[0], values[1]) if values and min(values) > 0 else None
+    """PixelSpacing (mm) where both of its values are usable."""
+    return (values[0], values[1]) if values and all(1e-3 < v < 1e3 for v in values) else None
+
+
+def place(values: tuple[float, ...] | None) -> Triple | None:
+    """ImagePositionPatient (mm) where it is within reach."""
+    if values is None or max(map(abs, values)) > _MAX_MM:
+        return None
+    return values[0], values[1], values[2]
+
+
+def rescale(slope: float | None, intercept: float | None) -> tuple[float, float] | None:
+    """RescaleSlope and RescaleIntercept where both can be meant: neither stands alone."""
+    if slope is None or intercept is None or abs(intercept) > _MAX_HU:
+        return None
+    return (slope, intercept) if 1 / _MAX_SLOPE**2 <= abs(slope) <= _MAX_SLOPE else None
 
 
 def _padding(elements: Elements, signed: bool) -> tuple[int, int] | None:
@@ -411,37 +482,48 @@ def _padding(elements: Elements, signed: bool) -> tuple[int, int] | None:
     return (value, value) if limit is None else (min(value, limit), max(value, limit))
 
 
-def _window(elements: Elements) -> tuple[float, float] | None:
-    """The first display window (level, width) where it is a usable one."""
-    level, width = elements.number(0x00281050), elements.number(0x00281051)
-    return (level, width) if level is not None and width is not None and width >= 1 else None
+def window(level: float | None, width: float | None) -> tuple[float, float] | None:
+    """A display window (level, width) in HU where it is a usable one."""
+    if level is None or width is None or abs(level) > _MAX_HU:
+        return None
+    return (level, width) if 1 <= width <= _MAX_HU else None
 
 
 def _locate_pixels(
-    frames: tuple[SliceHeader, ...], elements: Elements, stream: BinaryIO, size: int
-) -> tuple[SliceHeader, ...] | SkippedFile:
-    """Checks that the pixel data is there in full, and notes where each frame's stands."""
-    first, pixels = frames[0], elements.pixels
+    header: SliceHeader, elements: Elements, stream: BinaryIO
+) -> tuple[list[tuple[int | None, tuple[Fragment, ...]]], bool]:
+    """Where each frame's pixels stand, and whether there are more bytes than they need.
+
+    Raises:
+        CutError: They are not there in full.
+        DamagedError: The frames cannot be told apart, or are impossibly many.
+    """
+    pixels, size = elements.pixels, header.file_stamp[0]
     assert pixels is not None
-
-    def cut(message: str) -> SkippedFile:
-        return SkippedFile(
-            first.path, SkipReason.TRUNCATED, f"truncated: {message}", first.series_instance_uid
-        )
-
+    count = max(elements.decimal_integer(0x00280008) or 1, 1)
+    if count > _MAX_FRAMES:
+        raise DamagedError("impossibly many frames")
     if pixels.length == UNDEFINED_LENGTH:
         found = find_fragments(stream, pixels.offset, size)
         if found is None:
-            return cut("the compressed image ends early")
-        dealt = frames_of(*found, elements.raw(_EXTENDED_OFFSETS), len(frames))
-        return tuple(
-            replace(header, fragments=parts) for header, parts in zip(frames, dealt, strict=True)
-        )
-    step = first.rows * first.columns * first.bits_allocated // 8
-    if pixels.present < step * len(frames):
-        return cut(f"{pixels.present} of {step * len(frames)} bytes of pixel data are there")
-    if first.transfer_syntax == DeflatedExplicitVRLittleEndian:
-        return frames  # the place is one in the inflated data set
-    return tuple(
-        replace(header, pixel_offset=pixels.offset + k * step) for k, header in enumerate(frames)
-    )
+            raise CutError("the compressed image ends early", elements)
+        dealt = frames_of(*found, elements.raw(_EXTENDED_OFFSETS), count)
+        return [(None, parts) for parts in dealt], False
+    step = header.rows * header.columns * header.bits_allocated // 8
+    needed = step * count
+    if pixels.present < needed:
+        message = f"{pixels.present} of {needed} bytes of pixel data are there"
+        raise CutError(message, elements)
+    extra = pixels.length > needed + needed % 2
+    if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return [(None, ())] * count, extra  # the place is one in the inflated data set
+    extra |= _has_tail(stream, pixels.offset + pixels.length, elements.little_endian)
+    return [(pixels.offset + k * step, ()) for k in range(count)], extra
+
+
+def _has_tail(stream: BinaryIO, end: int, little: bool) -> bool:
+    """Whether something other than elements stands behind the pixels."""
+    stream.seek(end)
+    tail = stream.read(8)
+    group = int.from_bytes(tail[:2], "little" if little else "big")
+    return bool(tail) and (len(tail) < 8 or group < 0x7FE0)

@@ -148,8 +148,11 @@ def merge_indexes(indexes: Sequence[SeriesIndex]) -> SeriesIndex:
     Returns:
         The index, with the root of the first.
     """
-    headers = {(h.path.resolve(), h.frame_number): h for index in indexes for h in index.headers}
-    skipped = {file.path.resolve(): file for index in indexes for file in index.skipped}
+    # Not Path.resolve, which raises for a link to itself.
+    headers = {
+        (os.path.realpath(h.path), h.frame_number): h for index in indexes for h in index.headers
+    }
+    skipped = {os.path.realpath(file.path): file for index in indexes for file in index.skipped}
     return _grouped(indexes[0].root, headers.values(), skipped.values())
 
 

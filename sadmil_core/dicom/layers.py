@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def split_layers(places: Places) -> tuple[list[list[SliceHeader]], bool]:
     ordered = [sorted(place, key=by_number) for place in places]
     layers = [[place[k] for place in ordered if len(place) > k] for k in range(depth)]
     complete = all(len(place) == depth for place in places)
-    return layers, complete and _are_numbered(places)
+    return layers, complete and all(map(_counts_on, layers))
 
 
 def by_number(header: SliceHeader) -> tuple[bool, int, Path, int]:
@@ -81,23 +82,34 @@ def _parted(places: Places, key: Callable[[SliceHeader], Hashable]) -> list[Plac
     return list(parts.values())
 
 
-def _are_numbered(places: Places) -> bool:
-    numbers = [header.instance_number for place in places for header in place]
-    return None not in numbers and len(set(numbers)) == len(numbers)
+def _counts_on(layer: Sequence[SliceHeader]) -> bool:
+    """Whether InstanceNumbers go up, or down, from each slice of a layer to the next."""
+    numbers = [header.instance_number for header in layer]
+    steps = {(b > a) - (b < a) for a, b in pairwise(numbers) if a is not None and b is not None}
+    return None not in numbers and steps in ({1}, {-1}, set())
 
 
 def _numbered_runs(places: Places) -> list[list[SliceHeader]]:
-    """Images in the order of their numbers, cut wherever a position comes again."""
-    if not _are_numbered(places):
-        return []
+    """Images in the order of their numbers, cut wherever a position comes again.
+
+    Empty where the parts are no reconstructions: these lie beside one another, and each is
+    numbered from one end to the other. One stray image in the midst of a series, at the place
+    of another, cuts the numbers into two parts as well.
+    """
     place_of = {id(header): k for k, place in enumerate(places) for header in place}
+    headers = [header for place in places for header in place]
+    numbers = [header.instance_number for header in headers]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return []
     runs: list[list[SliceHeader]] = []
-    seen: set[int] = set()
-    for header in sorted((h for place in places for h in place), key=by_number):
+    covered: list[set[int]] = []
+    for header in sorted(headers, key=by_number):
         place = place_of[id(header)]
-        if not runs or place in seen:
+        if not runs or place in covered[-1]:
             runs.append([])
-            seen = set()
+            covered.append(set())
         runs[-1].append(header)
-        seen.add(place)
-    return runs
+        covered[-1].add(place)
+    ordered = [sorted(run, key=lambda header: place_of[id(header)]) for run in runs]
+    beside = all(2 * len(a & b) > min(len(a), len(b)) for a, b in pairwise(covered))
+    return ordered if beside and all(map(_counts_on, ordered)) else []

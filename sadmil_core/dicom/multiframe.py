@@ -11,7 +11,14 @@ from pydicom import dcmread
 
 from sadmil_core.dicom.codes import WarningCode
 from sadmil_core.dicom.elements import DamagedError
-from sadmil_core.dicom.header import directions, is_hounsfield, pixel_spacing
+from sadmil_core.dicom.header import (
+    directions,
+    is_hounsfield,
+    pixel_spacing,
+    place,
+    rescale,
+    window,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +30,9 @@ if TYPE_CHECKING:
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 
 
-def frame_headers(header: SliceHeader, stream: BinaryIO, count: int) -> tuple[SliceHeader, ...]:
+def frame_headers(
+    header: SliceHeader, stream: BinaryIO, count: int, *, has_groups: bool
+) -> tuple[SliceHeader, ...]:
     """The headers of the frames of one file.
 
     What a functional group says of a frame (PS3.3 C.7.6.16) replaces what the data set says of
@@ -32,13 +41,14 @@ def frame_headers(header: SliceHeader, stream: BinaryIO, count: int) -> tuple[Sl
     Args:
         header: Of the file as a whole.
         stream: The file, at its beginning.
-        count: NumberOfFrames.
+        count: How many frames its pixel data has.
+        has_groups: Whether the file has per-frame functional groups.
 
     Returns:
         One header a frame, in the order of the file.
 
     Raises:
-        DamagedError: The groups are fewer than the frames.
+        DamagedError: The groups are not as many as the frames, or cannot be followed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, of values that are judged here
@@ -47,8 +57,13 @@ def frame_headers(header: SliceHeader, stream: BinaryIO, count: int) -> tuple[Sl
         )
         shared = _items(dataset, _SHARED)[:1]
         groups = _items(dataset, _PER_FRAME)
-        if groups and len(groups) < count:
-            raise DamagedError(f"{count} frames, but functional groups for {len(groups)}")
+        if has_groups and _PER_FRAME not in dataset:
+            raise DamagedError("its functional groups cannot be followed")
+        if groups and len(groups) != count:
+            raise DamagedError(f"{count} frame(s), but functional groups for {len(groups)}")
+        if count > 1:
+            # What stands beside the groups cannot be the place of more than one frame.
+            header = replace(header, position_mm=None)
         return tuple(
             _frame_header(header, k + 1, [*groups[k : k + 1], *shared]) for k in range(count)
         )
@@ -69,7 +84,8 @@ def _frame_header(header: SliceHeader, frame_number: int, groups: Sequence[Datas
     transformation = "PixelValueTransformationSequence"
     slope = numbers(transformation, "RescaleSlope", 1)
     intercept = numbers(transformation, "RescaleIntercept", 1)
-    has_own_rescale = slope is not None and slope[0] != 0 and intercept is not None
+    states_rescale = slope is not None or intercept is not None
+    own = rescale(slope[0], intercept[0]) if slope and intercept else None
     position = numbers("PlanePositionSequence", "ImagePositionPatient", 3)
     cosines = numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
     spacing = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
@@ -86,14 +102,14 @@ def _frame_header(header: SliceHeader, frame_number: int, groups: Sequence[Datas
         # Frames of one file are numbered by their place in it.
         instance_number=frame_number,
         acquisition_number=int(acquisition[0]) if acquisition else header.acquisition_number,
-        position_mm=(position[0], position[1], position[2]) if position else header.position_mm,
+        position_mm=place(position) if position else header.position_mm,
         orientation=directions(cosines) if cosines else header.orientation,
         pixel_spacing_mm=pixel_spacing(spacing) if spacing else header.pixel_spacing_mm,
         slice_thickness_mm=thickness[0] if thickness else header.slice_thickness_mm,
-        slope=slope[0] if slope and has_own_rescale else header.slope,
-        intercept=intercept[0] if intercept and has_own_rescale else header.intercept,
-        has_rescale=has_own_rescale or header.has_rescale,
-        window_hu=(level[0], width[0]) if level and width and width[0] >= 1 else header.window_hu,
+        slope=own[0] if own else header.slope,
+        intercept=own[1] if own else header.intercept,
+        has_rescale=own is not None or (header.has_rescale and not states_rescale),
+        window_hu=window(level[0], width[0]) if level and width else header.window_hu,
         image_type=_joined(frame_type) if frame_type else header.image_type,
         departures=(*header.departures, *([WarningCode.NOT_HOUNSFIELD] if odd else [])),
     )
@@ -113,7 +129,8 @@ def _finite(value: Any, count: int) -> tuple[float, ...] | None:
     """The first value, or exactly ``count`` of several, where all are finite numbers."""
     try:
         parts = [value] if isinstance(value, str | int | float) else list(value)
-        found = tuple(float(part) for part in parts)
+        # The text as it stands there, of which Python would take "1_0" for a number.
+        found = tuple(float(str(part).replace("_", "?")) for part in parts)
     except (TypeError, ValueError):
         return None
     if count == 1:

@@ -67,7 +67,9 @@ def frames_of(
     Raises:
         DamagedError: The frames cannot be told apart.
     """
-    if count == 1:
+    if not fragments:
+        raise DamagedError("no compressed image in it")
+    if count == 1 and len(table) <= 4:
         return [tuple(fragments)]
     if len(fragments) == count:
         return [(fragment,) for fragment in fragments]
@@ -76,10 +78,10 @@ def frames_of(
         starts = struct.unpack(f"<{len(extended) // 8}Q", extended[: len(extended) // 8 * 8])
     else:
         starts = struct.unpack(f"<{len(table) // 4}L", table[: len(table) // 4 * 4])
-    first = fragments[0][0] - 8 if fragments else 0  # offsets count from the first item's tag
+    first = fragments[0][0] - 8  # offsets count from the first item's tag
     at = {offset - 8 - first: index for index, (offset, _) in enumerate(fragments)}
     if len(starts) != count or any(start not in at for start in starts):
-        raise DamagedError(f"{len(fragments)} fragments cannot be dealt out to {count} frames")
+        raise DamagedError(f"{len(fragments)} fragment(s) cannot be dealt out to {count} frame(s)")
     bounds = [*(at[start] for start in starts), len(fragments)]
     frames = [tuple(fragments[a:b]) for a, b in pairwise(bounds)]
     if not all(frames):

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sadmil_core.dicom.codes import CodedWarning, SkippedFile, WarningCode
+from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
 from sadmil_core.dicom.decode import has_rsna_quirk
 from sadmil_core.dicom.geometry import (
     TILT_NOTED_DEG,
@@ -25,17 +25,22 @@ from sadmil_core.dicom.layers import by_number, split_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from sadmil_core.dicom.header import SliceHeader, Triple
 
 _ORIENTATION_TOLERANCE = 1e-3
 _SPACING_TOLERANCE = 1e-4  # relative: a twentieth of a millimetre across a matrix of 512
 _SAME_POSITION_MM = 1e-3
+_NOT_CT = SkipReason.NOT_CT
 _DEPARTURES = {
     WarningCode.NO_PREAMBLE: "files without DICOM's preamble",
-    WarningCode.WRONG_SYNTAX: "encoded otherwise than the transfer syntax says; read as it looks",
+    WarningCode.WRONG_SYNTAX: "encoded otherwise than the transfer syntax says, or without one; "
+    "read as it looks",
     WarningCode.NO_SIGN: "no usable PixelRepresentation: values taken as unsigned",
+    WarningCode.NO_BITS: "no BitsAllocated or no BitsStored: taken from what else the file says",
     WarningCode.ODD_HIGH_BIT: "HighBit is not BitsStored - 1; the bits it names were read",
+    WarningCode.EXTRA_BYTES: "more bytes than the image has; its matrix or its pixels may be wrong",
     WarningCode.NOT_HOUNSFIELD: "RescaleType is not HU: values may not be Hounsfield units",
     WarningCode.MODALITY_LUT: "a Modality LUT stands in place of slope and intercept: applied, "
     "but values may not be Hounsfield units",
@@ -116,7 +121,8 @@ def build_stacks(
         by_series[header.series_instance_uid].append(header)
     lost: dict[str, list[SkippedFile]] = defaultdict(list)
     for file in skipped:
-        if file.series_instance_uid and file.reason.is_failure:
+        # A series has one modality (PS3.3 A.1.2.3): a file that says another is damaged.
+        if file.series_instance_uid and (file.reason.is_failure or file.reason is _NOT_CT):
             lost[file.series_instance_uid].append(file)
     entries: list[StackEntry] = []
     for series, members in by_series.items():
@@ -133,6 +139,8 @@ def _series_stacks(
     unique, dropped = _without_repeated_uids(members)
     layers: list[list[SliceHeader]] = []
     all_told_apart = True
+    # So that what goes with what does not depend on the names of the files.
+    unique.sort(key=lambda h: (h.orientation or (), h.pixel_spacing_mm or (), h.position_mm or ()))
     for group in _alike(unique):
         kept, identical = _without_identical_pixels(group, pixel_digest)
         dropped += identical
@@ -176,8 +184,16 @@ def _series_stacks(
             )
         )
     made = [make_stack(layer, common, skipped) for layer in layers]
-    made.sort(key=lambda entry: (entry.geometry.position_mm[0], entry.slices[0].path))
+    made.sort(key=_by_first_slice)
     return [replace(entry, stack_index=index) for index, entry in enumerate(made)]
+
+
+def _by_first_slice(entry: StackEntry) -> tuple[float, tuple[bool, int, str, Path, int]]:
+    """The key that sorts the stacks of a series: whatever the files are called, if possible."""
+    first = entry.slices[0]
+    without_number, number, path, frame = by_number(first)
+    key = (without_number, number, first.sop_instance_uid, path, frame)
+    return entry.geometry.position_mm[0], key
 
 
 def _without_repeated_uids(members: list[SliceHeader]) -> tuple[list[SliceHeader], int]:
@@ -186,13 +202,13 @@ def _without_repeated_uids(members: list[SliceHeader]) -> tuple[list[SliceHeader
     At different places they are different slices all the same: some anonymisers give every
     slice of a series one UID.
     """
-    first: dict[tuple[str, str, int | None, Triple | None], SliceHeader] = {}
+    first: dict[tuple[object, ...], SliceHeader] = {}
     for header in members:
         key = (
             header.study_instance_uid,
             header.sop_instance_uid,
             header.frame_number,
-            header.position_mm,
+            header.position_mm or header.instance_number,
         )
         first.setdefault(key, header)
     return list(first.values()), len(members) - len(first)
@@ -233,9 +249,14 @@ def _same_spacing(a: tuple[float, float] | None, b: tuple[float, float] | None) 
     return all(math.isclose(x, y, rel_tol=_SPACING_TOLERANCE) for x, y in zip(a, b, strict=True))
 
 
+def _directions(group: Sequence[SliceHeader]) -> tuple[Triple, Triple]:
+    """The directions that stand for all of an alike group."""
+    return min((h.orientation for h in group if h.orientation), default=_AXIAL)
+
+
 def _by_position(group: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     """Headers that share a position, together; positions foot to head."""
-    normal = head_normal(*(group[0].orientation or _AXIAL))
+    normal = head_normal(*_directions(group))
     keyed = sorted(
         ((along_normal(h.position_mm or (0.0, 0.0, 0.0), normal), h) for h in group),
         key=lambda pair: (pair[0], pair[1].path, pair[1].frame_number or 0),
@@ -283,10 +304,10 @@ def make_stack(
         stack_index: Passed on.
     """
     found = list(warnings)
-    orientation = members[0].orientation or _AXIAL
+    orientation = _directions(members)
     has_positions = members[0].position_mm is not None
     if has_positions:
-        ordered = [place[0] for place in _by_position(members)]
+        ordered = [header for place in _by_position(members) for header in place]
         origins = tuple(h.position_mm for h in ordered if h.position_mm is not None)
     else:
         ordered = sorted(members, key=by_number)
