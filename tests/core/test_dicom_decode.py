@@ -123,11 +123,13 @@ def test_values_beyond_int16_are_clipped_not_wrapped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["1e30", "-1e300", "1e308", "9999999999"])
 @pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
-def test_an_absurd_rescale_saturates_and_stops_nothing(
+def test_an_absurd_rescale_is_none_and_stops_nothing(
     tmp_path: Path, keyword: str, value: str
 ) -> None:
     write_series(tmp_path, slices=2, change=set_to(**{keyword: value}))
-    assert set(load(tmp_path).hu.flat) <= {-32768, 0, 32767}
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(2))
+    assert volume.entry.warning_codes == (WarningCode.NO_RESCALE,)
 
 
 @pytest.mark.parametrize(

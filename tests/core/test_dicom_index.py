@@ -45,7 +45,7 @@ def _reason(path: Path) -> SkipReason:
     ("change", "reason"),
     [
         (set_to(Modality="MR"), SkipReason.NOT_CT),
-        (delete("Modality"), SkipReason.NOT_CT),
+        (delete("Modality"), SkipReason.INCOMPLETE_HEADER),
         (set_to(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), SkipReason.LOCALIZER),
         (set_to(SamplesPerPixel=3), SkipReason.NOT_GRAYSCALE),
         (set_to(NumberOfFrames=2), SkipReason.TRUNCATED),

@@ -223,10 +223,17 @@ def test_cells(value: Any, cell: str) -> None:
 
 
 def test_a_uid_from_a_hostile_file_cannot_break_rows_or_formulas(tmp_path: Path) -> None:
-    record = _record(tmp_path, change=set_to(SOPInstanceUID='=1",\r2\n3'))
+    record = _record(tmp_path)
+    hostile = tuple(replace(h, sop_instance_uid='=1",\r2\n3') for h in record.entry.slices)
+    record = replace(record, entry=replace(record.entry, slices=hostile))
     rows = _rows(csv_text([record]))
     assert len(rows) == SLICES
     assert {row["sop_instance_uid"] for row in rows} == {"'=1\",\r2\n3"}
+
+
+def test_control_characters_of_a_uid_reach_no_report(tmp_path: Path) -> None:
+    record = _record(tmp_path, change=set_to(SOPInstanceUID="1.2\r\n3"))
+    assert {row["sop_instance_uid"] for row in _rows(csv_text([record]))} == {"1.2\ufffd\ufffd3"}
 
 
 def test_the_json_says_the_same_as_the_csv(record: ScanRecord) -> None:
