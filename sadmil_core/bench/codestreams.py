@@ -57,6 +57,8 @@ def encode_frame(
     Returns:
         The codestream.
     """
+    if transfer_syntax == RLELossless:  # whole words, of which each byte is a segment
+        precision = 8 * stored.dtype.itemsize
     return _ENCODERS[transfer_syntax](_samples(stored, precision, signed=signed), precision)
 
 
