@@ -71,8 +71,6 @@ UNREADABLE: dict[str, UID] = {
     "mpeg2": UID("1.2.840.10008.1.2.4.100"),
     "mpeg-4": UID("1.2.840.10008.1.2.4.102"),
     "hevc": UID("1.2.840.10008.1.2.4.107"),
-    "jpeg xl": UID("1.2.840.10008.1.2.4.110"),
-    "deflated frames": UID("1.2.840.10008.1.2.8.1"),
 }
 """Encapsulated syntaxes no decoder is there for: some of many."""
 ENCODABLE = LOSSLESS | {name: uid for name, (uid, _, _) in LOSSY.items()}

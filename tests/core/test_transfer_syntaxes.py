@@ -1,4 +1,4 @@
-"""Every transfer syntax, every layout of stored values: the same Hounsfield units, or a coded no."""
+"""Every transfer syntax, every layout of stored values: the same HU, or a coded no."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.encoders import (
     noisy_head,
 )
 from tests.synthetic import load, set_to, write_series
+from tests.transfer_syntax_table import README, render_table, table_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +40,9 @@ WIDE_STREAMS = ["jpeg lossless", "jpeg lossless sv1", "jpeg-ls", "jpeg 2000", "h
 def _stored(bits: int, *, signed: bool, shape: tuple[int, int] = (33, 31)) -> NDArray[np.int64]:
     """(rows, columns) over all of the range, both of its ends in it, and a plain gradient."""
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    rows, columns = shape
     values = np.random.default_rng(bits).integers(low, high, shape, endpoint=True)
     values[0, :3] = low, high, 0
-    values[1] = np.arange(columns)
+    values[1] = np.arange(shape[1])
     return values
 
 
@@ -261,3 +261,8 @@ def test_other_syntaxes_are_skipped_with_a_code(tmp_path: Path, syntax: str) -> 
     index = index_folder(tmp_path)
     assert index.entries == ()
     assert {file.reason for file in index.skipped} == {SkipReason.UNSUPPORTED_SYNTAX}
+
+
+def test_the_readme_says_what_is_read() -> None:
+    """`make syntax-table` writes it anew."""
+    assert table_in(README.read_text(encoding="utf-8")) == render_table()
