@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: run test lint types imports unit bench demo-model clean
+.PHONY: run test lint types imports unit bench syntax-table demo-model clean
 
 run: $(VENV)/.app
 	$(BIN)/sadmil-viewer --demo --headless-out $(OUT)
@@ -26,6 +26,10 @@ unit: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/sadmil bench --out $(OUT)/bench.json
+
+# Reads a series in each transfer syntax and writes what came of it into the README.
+syntax-table: $(VENV)/.dev
+	$(BIN)/python -m tests.transfer_syntax_table --write
 
 # Trains the demonstration model again and writes it to resources/models (about ten minutes).
 demo-model: $(VENV)/.dev

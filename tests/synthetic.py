@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    RLELossless,
-)
+from pydicom.uid import CTImageStorage
 
 from sadmil_core.dicom import CTVolume, SeriesIndex, StackEntry, index_folder, load_volume
+from tests.encoders import ENCODABLE, GE_PRIVATE, LOSSLESS, Encoding, set_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,15 +27,8 @@ ROOT = "1.2.826.0.1.3680043.10.1"
 STUDY = f"{ROOT}.1"
 SERIES = f"{ROOT}.1.1"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-SYNTAXES = {
-    "implicit": ImplicitVRLittleEndian,
-    "explicit": ExplicitVRLittleEndian,
-    "big endian": ExplicitVRBigEndian,
-    "deflated": DeflatedExplicitVRLittleEndian,
-    "jpeg 2000": JPEG2000Lossless,
-    "rle": RLELossless,
-}
-_COMPRESSED = {"jpeg 2000", "rle"}
+SYNTAXES = LOSSLESS
+"""Those that keep every value; :data:`tests.encoders.ENCODABLE` has the lossy ones, too."""
 
 
 def encoded_hu(slices: int, rows: int = 6, columns: int = 8) -> NDArray[np.int16]:
@@ -85,6 +71,8 @@ def write_series(
     slope: float = 1.0,
     intercept: float = 0.0,
     rsna_quirk: bool = False,
+    bits_allocated: int = 16,
+    encoding: Encoding = Encoding(),  # noqa: B008 - frozen
     padding: int | None = None,
     phantom: bool = False,
     change: Callable[[Dataset, int], None] | None = None,
@@ -96,7 +84,9 @@ def write_series(
         left_out: Slices that are not written: gaps.
         shuffle_names: File names say nothing of the order.
         from_head: Names and InstanceNumbers run from the head to the foot.
+        syntax: One of :data:`tests.encoders.ENCODABLE`.
         rsna_quirk: Values below 0 HU wrapped at 4096 and stored unsigned, as the RSNA files are.
+        encoding: How compressed pixel data is written.
         change: Called with each dataset and its z before it is written; it may delete things.
 
     Returns:
@@ -121,6 +111,7 @@ def write_series(
         dataset.SeriesInstanceUID = series_uid
         dataset.SOPInstanceUID = f"{series_uid}.{uid_start + z}"
         dataset.InstanceNumber = order[z] + 1
+        dataset.BitsAllocated = bits_allocated
         dataset.BitsStored, dataset.HighBit = bits_stored, bits_stored - 1
         dataset.PixelRepresentation = int(signed)
         dataset.RescaleSlope, dataset.RescaleIntercept = f"{slope:g}", f"{intercept:g}"
@@ -131,10 +122,10 @@ def write_series(
         values = np.rint((hu[z].astype(np.float64) - intercept) / slope).astype(np.int64)
         if rsna_quirk:
             values %= 4096
-        stored = values.astype(np.int16 if signed else np.uint16)
+        stored = values.astype(f"{'i' if signed else 'u'}{bits_allocated // 8}")
         assert np.array_equal(stored, values), "the values do not fit the encoding"
         path = folder / name.format(order[z])
-        write_slice(dataset, stored, path, syntax, change=change, z=z)
+        write_slice(dataset, stored, path, syntax, encoding=encoding, change=change, z=z)
         paths.append(path)
     return paths
 
@@ -161,25 +152,24 @@ def write_slice(
     path: Path,
     syntax: str = "explicit",
     *,
+    encoding: Encoding = Encoding(),  # noqa: B008 - frozen
     change: Callable[[Dataset, int], None] | None = None,
     z: int = 0,
 ) -> None:
-    """Writes one file with these stored values."""
+    """Writes one file with these stored values, (rows, columns) or (frames, rows, columns)."""
+    uid = ENCODABLE[syntax]
     dataset.file_meta = FileMetaDataset()
-    native = "explicit" if syntax in _COMPRESSED else syntax
-    dataset.file_meta.TransferSyntaxUID = SYNTAXES[native]
+    dataset.file_meta.TransferSyntaxUID = uid
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    order = ">" if syntax == "big endian" else "<"
-    dataset.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
-    dataset["PixelData"].VR = "OW"
-    if syntax in _COMPRESSED:
-        dataset.compress(SYNTAXES[syntax], generate_instance_uid=False)
+    set_pixels(dataset, stored.reshape(-1, *stored.shape[-2:]), uid, encoding)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, of values that are wrong on purpose
         if change is not None:
             change(dataset, z)
         path.parent.mkdir(parents=True, exist_ok=True)
-        dataset.save_as(path, enforce_file_format=True)
+        # pydicom cannot know how data sets of a private syntax are encoded.
+        private = {"implicit_vr": True, "little_endian": True} if uid == GE_PRIVATE else {}
+        dataset.save_as(path, enforce_file_format=True, **private)
 
 
 def truncate(path: Path, lost_bytes: int) -> None:

@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEGLossless, JPEGLosslessSV1, RLELossless
 
 from sadmil_core.dicom.header import ENCAPSULATED_UNCOMPRESSED
 from sadmil_core.errors import DecodeError
@@ -36,6 +36,10 @@ _QUIRK_SHIFT = 1000
 _QUIRK_WRAP = 4096
 _QUIRK_INTERCEPT = -1000.0
 _INT16 = (-32768, 32767)
+_FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
+"""JPEG's SOF0 to SOF3 and JPEG-LS's SOF55."""
+_WORDS = frozenset({RLELossless, JPEGLossless, JPEGLosslessSV1})
+"""Syntaxes whose frames pydicom cuts to BitsStored after it has decoded them."""
 
 
 def has_rsna_quirk(header: SliceHeader) -> bool:
@@ -297,11 +301,13 @@ def _decompress(header: SliceHeader, frame: bytes) -> NDArray[np.integer]:
         "samples_per_pixel": 1,
         "photometric_interpretation": "MONOCHROME2",
         "bits_allocated": header.bits_allocated,
-        "bits_stored": header.bits_stored,
+        "bits_stored": _bits_to_keep(header),
         "pixel_representation": int(header.signed),
         "number_of_frames": 1,
         "pixel_keyword": "PixelData",
     }
+    if _jpeg_precision(frame) > header.bits_allocated:
+        raise ValueError("its samples are wider than its words")
     stored: NDArray[np.integer]
     stored, _ = get_decoder(UID(header.transfer_syntax)).as_array(
         encapsulate([frame], has_bot=False), index=0, **image
@@ -309,6 +315,25 @@ def _decompress(header: SliceHeader, frame: bytes) -> NDArray[np.integer]:
     if stored.shape != (header.rows, header.columns):
         raise ValueError(f"decoded to {stored.shape}, not {(header.rows, header.columns)}")
     return stored if stored.flags.writeable else stored.copy()
+
+
+def _jpeg_precision(frame: bytes) -> int:
+    """Bits per sample that a JPEG or JPEG-LS frame states; 0 for any other.
+
+    No decoder objects to samples wider than the words asked for; they return nonsense.
+    """
+    position = 2 if frame[:2] == b"\xff\xd8" else len(frame)
+    while position + 5 <= len(frame) and frame[position] == 0xFF:
+        if frame[position + 1] in _FRAME_MARKERS:
+            return frame[position + 4]
+        position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
+    return 0
+
+
+def _bits_to_keep(header: SliceHeader) -> int:
+    """All bits of the word where pydicom would clear those that tell padding from the image."""
+    whole_words = header.transfer_syntax in _WORDS and not _fits_stored_bits(header)
+    return header.bits_allocated if whole_words else header.bits_stored
 
 
 def _read_deflated(header: SliceHeader) -> NDArray[np.integer]:
@@ -319,9 +344,11 @@ def _read_deflated(header: SliceHeader) -> NDArray[np.integer]:
 
 
 def _clear_unused_bits(words: NDArray[np.integer], header: SliceHeader) -> None:
-    """Clears what is beside the stored bits and extends the sign; decoders have done it already."""
-    if header.fragments and header.transfer_syntax != ENCAPSULATED_UNCOMPRESSED:
-        return
+    """Clears what is beside the stored bits and extends the sign.
+
+    Codestreams may hold whole words (retired overlays above the stored bits, padding of all 16
+    bits), which not every decoder clears; for those that do, this changes nothing.
+    """
     unused = header.bits_allocated - header.bits_stored
     if unused > 0:
         words <<= header.bits_allocated - 1 - header.high_bit
