@@ -57,7 +57,7 @@ LOSSLESS: dict[str, UID] = {
 }
 LOSSY: dict[str, tuple[UID, int, int]] = {
     "jpeg baseline": (JPEGBaseline8Bit, 8, 3),
-    "jpeg extended": (JPEGExtended12Bit, 8, 3),
+    "jpeg extended": (JPEGExtended12Bit, 12, 8),
     "jpeg-ls near-lossless": (JPEGLSNearLossless, 12, NEAR),
     "jpeg 2000 lossy": (JPEG2000, 12, 10),
     "htj2k lossy": (HTJ2K, 12, 16),

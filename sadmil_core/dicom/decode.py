@@ -17,9 +17,20 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.uid import UID, JPEGLossless, JPEGLosslessSV1, RLELossless
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from sadmil_core.dicom.header import ENCAPSULATED_UNCOMPRESSED
+from sadmil_core.dicom.jpeg import JpegFrame, decode_words, read_jpeg_frame
 from sadmil_core.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -36,8 +47,15 @@ _QUIRK_SHIFT = 1000
 _QUIRK_WRAP = 4096
 _QUIRK_INTERCEPT = -1000.0
 _INT16 = (-32768, 32767)
-_FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
-"""JPEG's SOF0 to SOF3 and JPEG-LS's SOF55."""
+_JPEG_OF_WORDS = frozenset({JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
+_PLUGINS: dict[str, str] = {
+    # GDCM decodes it in several threads, of which processes on all cores have no use.
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+}
+"""Which of several plugins to ask, by the processor time each takes (docs/decoding.md)."""
 _WORDS = frozenset({RLELossless, JPEGLossless, JPEGLosslessSV1})
 """Syntaxes whose frames pydicom cuts to BitsStored after it has decoded them."""
 
@@ -294,7 +312,15 @@ def _read_compressed(header: SliceHeader) -> NDArray[np.integer]:
 
 
 def _decompress(header: SliceHeader, frame: bytes) -> NDArray[np.integer]:
-    """Decodes a frame through pydicom's plugins, which also mend the sign of what they decode."""
+    """Decodes a frame: JPEG of wide samples by GDCM's codec, all else through pydicom's plugins.
+
+    Those also mend the sign of what they decode.
+    """
+    jpeg = read_jpeg_frame(frame)
+    if jpeg is not None:
+        _check_jpeg(header, jpeg)
+        if header.transfer_syntax in _JPEG_OF_WORDS and jpeg.precision > 8:
+            return decode_words(frame, jpeg, signed=header.signed)
     image: dict[str, Any] = {
         "rows": header.rows,
         "columns": header.columns,
@@ -306,28 +332,27 @@ def _decompress(header: SliceHeader, frame: bytes) -> NDArray[np.integer]:
         "number_of_frames": 1,
         "pixel_keyword": "PixelData",
     }
-    if _jpeg_precision(frame) > header.bits_allocated:
-        raise ValueError("its samples are wider than its words")
+    plugin = _PLUGINS.get(header.transfer_syntax, "")
     stored: NDArray[np.integer]
     stored, _ = get_decoder(UID(header.transfer_syntax)).as_array(
-        encapsulate([frame], has_bot=False), index=0, **image
+        encapsulate([frame], has_bot=False), index=0, decoding_plugin=plugin, **image
     )
     if stored.shape != (header.rows, header.columns):
         raise ValueError(f"decoded to {stored.shape}, not {(header.rows, header.columns)}")
     return stored if stored.flags.writeable else stored.copy()
 
 
-def _jpeg_precision(frame: bytes) -> int:
-    """Bits per sample that a JPEG or JPEG-LS frame states; 0 for any other.
-
-    No decoder objects to samples wider than the words asked for; they return nonsense.
-    """
-    position = 2 if frame[:2] == b"\xff\xd8" else len(frame)
-    while position + 5 <= len(frame) and frame[position] == 0xFF:
-        if frame[position + 1] in _FRAME_MARKERS:
-            return frame[position + 4]
-        position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
-    return 0
+def _check_jpeg(header: SliceHeader, jpeg: JpegFrame) -> None:
+    """Refuses what decoders would turn into nonsense without a word."""
+    if not jpeg.is_complete:
+        raise ValueError("its JPEG codestream ends early")
+    if jpeg.precision > header.bits_allocated:
+        raise ValueError("its samples are wider than its words")
+    if (jpeg.rows, jpeg.columns, jpeg.components) != (header.rows, header.columns, 1):
+        raise ValueError(
+            f"its JPEG image has {jpeg.rows} x {jpeg.columns} x {jpeg.components} samples, "
+            f"not {header.rows} x {header.columns}"
+        )
 
 
 def _bits_to_keep(header: SliceHeader) -> int:

@@ -244,11 +244,16 @@ def test_a_series_in_each_syntax_keeps_its_order(tmp_path: Path, syntax: str) ->
     np.testing.assert_array_equal(volume.hu, expected)
 
 
-def test_jpeg_extended_of_12_bits_is_refused_rather_than_misread(tmp_path: Path) -> None:
-    """No installed decoder is known to read it right, so its slices are named as failed."""
-    stored = noisy_head(48, 61, 4095)
-    _written(tmp_path, stored, bits=12, signed=False, syntax="jpeg extended")
-    with pytest.raises(DecodeError, match="12-bit"):
+@pytest.mark.parametrize("syntax", ["jpeg extended", "jpeg lossless sv1", "jpeg-ls"])
+def test_a_jpeg_codestream_without_its_end_is_an_error(tmp_path: Path, syntax: str) -> None:
+    """Decoders fill in what is missing, and say nothing."""
+    _written(tmp_path, noisy_head(48, 61, 4095), bits=12, signed=False, syntax=syntax)
+    path = tmp_path / "slice-000.dcm"
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"\xff\xd9")
+    content[end : end + 2] = b"\0\0"
+    path.write_bytes(bytes(content))
+    with pytest.raises(DecodeError, match="ends early"):
         load(tmp_path)
 
 
