@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MAX_PROCESSES = 8
+_PIPE_BYTES = 1 << 20
+"""A slice fits in, so that a process goes on with the next while this one is taken out."""
 
 
 def process_count() -> int:
@@ -125,6 +127,7 @@ class _Process:
             bufsize=0,
             # No console window, where a program of the desktop would get one.
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            pipesize=_PIPE_BYTES,
         )
 
     def ask(self, task: str, headers: Sequence[SliceHeader], mend_quirk: bool = True) -> None:

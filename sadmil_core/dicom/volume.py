@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BATCH = 8
-_COMPRESSED_BATCH = 2  # small: the last one to be done keeps the others waiting
 _WORTH_THREADS_BYTES = 1 << 26
 _Arrival = tuple[int, BaseException | None]
 
@@ -126,7 +125,7 @@ class VolumeLoad:
 
         with ThreadPoolExecutor(process_count(), thread_name_prefix="slices") as pool:
             try:
-                for batch in _batches(order, _COMPRESSED_BATCH if compressed else _BATCH):
+                for batch in _batches(order):
                     pool.submit(work, batch)
                 for _ in order:
                     yield arrivals.get()
@@ -216,13 +215,18 @@ def _geometric(entry: StackEntry) -> tuple[CodedWarning, ...]:
     return make_stack(entry.slices).warnings
 
 
-def _batches(order: list[int], size: int) -> list[list[int]]:
+def _batches(order: list[int]) -> list[list[int]]:
     """The first slice by itself, so that it is there at once; then several to a task.
 
-    Handing single slices to threads costs as much as decoding them.
+    Handing single slices out costs time; large tasks at the end would keep all but one worker
+    waiting. So the tasks shrink with what is left.
     """
-    rest = order[1:]
-    return [order[:1], *(rest[k : k + size] for k in range(0, len(rest), size))]
+    batches, done = [order[:1]], 1
+    while done < len(order):
+        size = max(1, min(_BATCH, (len(order) - done) // (2 * process_count())))
+        batches.append(order[done : done + size])
+        done += size
+    return batches
 
 
 def _centre_first(count: int) -> list[int]:
