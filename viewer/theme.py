@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GROUND = "#121417"
 PANEL = "#1a1d21"
 RAISED = "#262b31"
+HOVER = "#20242a"
 LINE = "#3a424b"
 TEXT = "#e4e8ec"
 MUTED = "#a3adb8"
@@ -55,9 +56,11 @@ QComboBox {{ background: {RAISED}; border: 1px solid {LINE}; border-radius: 4px;
 QComboBox QAbstractItemView {{ background: {RAISED}; border: 1px solid {LINE};
   selection-background-color: #1d3a5c; }}
 QListView {{ border: 0; outline: 0; }}
-QListView::item {{ padding: 7px 10px; border-left: 3px solid transparent; }}
-QListView::item:selected {{ background: {RAISED}; border-left-color: {ACCENT}; color: {TEXT}; }}
-QListView::item:hover:!selected {{ background: #20242a; }}
+QTreeView {{ background: {GROUND}; border: 1px solid {LINE}; }}
+QTreeView::item {{ padding: 2px; }}
+QTreeView::item:selected {{ background: {RAISED}; color: {TEXT}; }}
+QHeaderView::section {{ background: {PANEL}; color: {MUTED}; border: 0; padding: 4px 6px; }}
+QTextBrowser[role="notes"] {{ background: {PANEL}; border: 0; }}
 QProgressBar {{ background: {RAISED}; border: 0; border-radius: 3px; text-align: center;
   min-height: 18px; }}
 QProgressBar::chunk {{ background: #2b5f96; border-radius: 3px; }}
@@ -72,7 +75,6 @@ QScrollBar::handle:horizontal {{ background: {LINE}; border-radius: 4px; min-wid
 QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::sub-page {{
   background: transparent; height: 0; width: 0; }}
 QPlainTextEdit {{ background: {GROUND}; border: 1px solid {LINE}; border-radius: 4px; }}
-QPlainTextEdit[role="notes"] {{ background: {PANEL}; border: 0; padding: 0 6px; }}
 QLabel[role="heading"] {{ color: {MUTED}; font-weight: 600; padding: 6px 10px; }}
 QLabel[role="muted"] {{ color: {MUTED}; }}
 QLabel[role="notice"] {{ color: {SIGNAL}; }}
@@ -80,6 +82,8 @@ QLabel[role="research"] {{ color: {TEXT}; font-weight: 600; border: 1px solid {L
   border-radius: 4px; padding: 3px 10px; }}
 QLabel[role="signal"] {{ background: {SIGNAL}; color: {ON_SIGNAL}; font-weight: 700;
   border-radius: 4px; padding: 4px 12px; }}
+QLabel[role="outlined"] {{ background: {PANEL}; color: {SIGNAL}; font-weight: 700;
+  border-radius: 4px; padding: 4px 12px; border: 1px solid {SIGNAL}; }}
 QLabel[role="clear"] {{ background: {RAISED}; color: {TEXT}; font-weight: 700;
   border-radius: 4px; padding: 4px 12px; border: 1px solid {LINE}; }}
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,9 @@ from PySide6.QtCore import QObject, Signal
 from sadmil_core.checkpoint import read_header
 from sadmil_core.dicom import (
     CTVolume,
-    Identity,
-    SeriesIndex,
-    SliceHeader,
     StackEntry,
     WarningCode,
-    decode_slice,
-    index_folder,
     open_volume,
-    read_identity,
-    require_entries,
 )
 from sadmil_core.display import PRESETS, DisplayWindow
 from sadmil_core.errors import (
@@ -37,25 +30,35 @@ from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
+from viewer.model.opening import Opened, make_thumbnails, open_paths
 from viewer.model.state import (
     ModelChoice,
     ModelItem,
-    Preview,
     RecordKey,
     ViewState,
     record_key,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from sadmil_core.devices import DeviceChoice, Precision
     from sadmil_core.predict import Predictor
 
-INDEXING, LOADING, SCORING, EXPORTING = "indexing", "loading", "scoring", "exporting"
+INDEXING, LOADING, SCORING, EXPORTING, THUMBNAILS = (
+    "indexing",
+    "loading",
+    "scoring",
+    "exporting",
+    "thumbnails",
+)
 """The lanes of work. Indexing has its own: while a folder is being looked through, what is open
 goes on loading, and stays if the folder turns out to hold nothing."""
+_GLANCE_S = 0.05
 _FINEST_WINDOW_HU = 1.0
 _WIDEST_WINDOW_HU = 8000.0
 
@@ -82,11 +85,12 @@ class Session(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self.state = ViewState(records={})
+        self.state = ViewState(records={}, thumbnails={})
         self.jobs = JobRunner(self)
         self._device: DeviceChoice = device
         self._precision: Precision = precision
         self._predictor: tuple[Path, Predictor] | None = None
+        self._closed = threading.Event()
         self.asked_path: Path | None = None  # what the user last wanted to open
         self.jobs.progressed.connect(self._on_progress)
         self.jobs.idled.connect(self._on_idle)
@@ -94,24 +98,19 @@ class Session(QObject):
     # -- opening ------------------------------------------------------------------------------
 
     def open_path(self, path: Path) -> None:
-        """Indexes a file or folder, then opens its largest series.
+        """Indexes a file or folder, then opens its largest series."""
+        self.open_paths((path,))
+
+    def open_paths(self, paths: Sequence[Path]) -> None:
+        """Indexes files and folders as one, then opens the largest series in them.
 
         What is open now stays until the new index is there: a mistyped folder costs nothing.
         """
-        self.asked_path = path
+        self.asked_path = paths[0] if len(paths) == 1 else paths[0].parent
         self._set(preview=None, message="", opening=JobProgress(0, 0, "reading headers"))
-
-        def work(context: JobContext) -> tuple[SeriesIndex, tuple[Identity, ...]]:
-            def show(header: SliceHeader) -> None:
-                with suppress(DecodeError):  # the load will say what is wrong with the slice
-                    context.publish(Preview(header, decode_slice(header)))
-
-            index = require_entries(index_folder(path, context, on_first=show))
-            return index, tuple(read_identity(entry.slices[0].path) for entry in index.entries)
-
         self.jobs.submit(
             INDEXING,
-            work,
+            lambda context: open_paths(paths, context),
             on_done=self._indexed,
             on_failed=self._opening_failed,
             on_cancelled=lambda: self._set(preview=None, message="Opening cancelled"),
@@ -136,23 +135,40 @@ class Session(QObject):
             on_cancelled=lambda: self._set(message="Opening cancelled"),
         )
 
-    def _indexed(self, opened: tuple[SeriesIndex, tuple[Identity, ...]]) -> None:
-        index, identities = opened
+    def _indexed(self, opened: Opened) -> None:
         self.jobs.discard(LOADING)
         self.jobs.discard(SCORING)
+        entries = opened.index.entries
         self._set(
-            root=index.root,
-            entries=index.entries,
-            identities=identities,
-            skipped=index.skipped,
+            root=opened.index.root,
+            entries=entries,
+            identities=opened.identities,
+            verdicts=opened.verdicts,
+            thumbnails={},
+            skipped=opened.index.skipped,
             selected=None,
             load=None,
             volume=None,
-            fitness=None,
             records={},
         )
-        largest = max(range(len(index.entries)), key=lambda i: len(index.entries[i].slices))
+        largest = max(range(len(entries)), key=lambda i: len(entries[i].slices))
         self.select_series(largest)
+        self.jobs.submit(
+            THUMBNAILS,
+            lambda context: make_thumbnails(entries, context, self._wait_for_loading),
+            on_done=lambda _none: None,
+            on_failed=self.failed.emit,
+            on_published=self._keep_thumbnail,
+        )
+
+    def _wait_for_loading(self) -> None:
+        """Lets what the reader waits for go first; called on a worker thread."""
+        while self.jobs.is_busy(LOADING) and not self._closed.wait(_GLANCE_S):
+            pass
+
+    def _keep_thumbnail(self, made: tuple[int, NDArray[np.uint8]]) -> None:
+        index, thumbnail = made
+        self._set(thumbnails={**self.state.thumbnails, index: thumbnail})
 
     def _opening_failed(self, error: SadmilError) -> None:
         self._set(preview=None, message=Exception.__str__(error))
@@ -180,7 +196,6 @@ class Session(QObject):
             selected=index,
             load=load,
             volume=None,
-            fitness=fitness_of_entry(entry),
             arrived=0,
             slice_index=middle,
             # Another slice must not stand under this one's number, letters and name.
@@ -220,14 +235,14 @@ class Session(QObject):
         return arrived
 
     def _loaded(self, index: int, volume: CTVolume, fitness: Fitness) -> None:
-        entries = list(self.state.entries)
-        entries[index] = volume.entry
+        entries, verdicts = list(self.state.entries), list(self.state.verdicts)
+        entries[index], verdicts[index] = volume.entry, fitness
         last = len(volume.entry.slices) - 1
         self._set(
             entries=tuple(entries),
+            verdicts=tuple(verdicts),
             load=None,
             volume=volume,
-            fitness=fitness,
             preview=None,
             arrived=last + 1,
             slice_index=min(self.state.slice_index, last),
@@ -412,6 +427,11 @@ class Session(QObject):
     # -- the report ---------------------------------------------------------------------------
 
     @property
+    def is_working(self) -> bool:
+        """Whether anything runs that a reader would miss; thumbnails are not that."""
+        return any(map(self.jobs.is_busy, (INDEXING, LOADING, SCORING, EXPORTING)))
+
+    @property
     def records(self) -> tuple[ScanRecord, ...]:
         """What the chosen model said of the stacks so far, in the order of the index."""
         model = self.state.model
@@ -458,6 +478,7 @@ class Session(QObject):
 
     def close(self) -> None:
         """Stops all work, without waiting for it."""
+        self._closed.set()
         self.jobs.close()
 
     # -- inside -------------------------------------------------------------------------------

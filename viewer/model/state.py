@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sadmil_core.display import PRESETS, DisplayWindow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -76,13 +77,14 @@ class ViewState:
         root: What was opened; None before anything is.
         entries: Its stacks; those that have been loaded as they were read.
         identities: Texts for people, one per entry.
+        verdicts: The fitness of each entry: by its headers, by its pixels once it was complete.
+        thumbnails: Small pictures, by index into ``entries``, as they come.
         skipped: Files that were passed over.
         selected: Index into ``entries``, or None.
         preview: A first slice while headers are still being read.
         load: The selected stack on its way; None once it is complete.
         arrived: How many of its slices are there.
         volume: The selected stack, complete.
-        fitness: The verdict on it: from its headers at once, from its pixels once complete.
         slice_index: The current slice, 0 at the foot end.
         window: The display window.
         preset: Its name, or None after a drag.
@@ -98,13 +100,14 @@ class ViewState:
     root: Path | None = None
     entries: tuple[StackEntry, ...] = ()
     identities: tuple[Identity, ...] = ()
+    verdicts: tuple[Fitness, ...] = ()
+    thumbnails: Mapping[int, NDArray[np.uint8]]
     skipped: tuple[SkippedFile, ...] = ()
     selected: int | None = None
     preview: Preview | None = None
     load: VolumeLoad | None = None
     arrived: int = 0
     volume: CTVolume | None = None
-    fitness: Fitness | None = None
     slice_index: int = 0
     window: DisplayWindow = PRESETS["Brain"]
     preset: str | None = "Brain"
@@ -120,6 +123,11 @@ class ViewState:
     def entry(self) -> StackEntry | None:
         """The selected stack."""
         return None if self.selected is None else self.entries[self.selected]
+
+    @property
+    def fitness(self) -> Fitness | None:
+        """The verdict on the selected stack, as far as it is known."""
+        return None if self.selected is None else self.verdicts[self.selected]
 
     @property
     def identity(self) -> Identity | None:

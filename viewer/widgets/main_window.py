@@ -22,11 +22,14 @@ from PySide6.QtWidgets import (
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
 from sadmil_core.display import PRESETS
+from sadmil_core.fitness import FitnessLevel
 from viewer.widgets.attention_plot import AttentionPlot
 from viewer.widgets.error_dialog import ErrorDialog
 from viewer.widgets.file_dialogs import ask_file, ask_folder, ask_save
+from viewer.widgets.files_dialog import FilesDialog
 from viewer.widgets.model_box import ModelBox
 from viewer.widgets.result_panel import ResultPanel
+from viewer.widgets.series_details import SeriesDetails
 from viewer.widgets.series_list import SeriesList
 from viewer.widgets.slice_slider import SliceSlider
 from viewer.widgets.slice_strip import SliceStrip
@@ -52,6 +55,15 @@ _MATTERS_TO_ACTIONS = (
     "model",
     "opening",
     "scoring",
+    "skipped",
+)
+_FILE_KINDS = ";;".join(
+    (
+        "All files (*)",
+        "DICOM (*.dcm *.dicom *.ima DICOMDIR)",
+        "Zip archives (*.zip)",
+        "Volumes (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd)",
+    )
 )
 _FRAME = QSize(16, 48)  # px that a window manager adds, about
 
@@ -65,6 +77,7 @@ class MainWindow(QMainWindow):
         self.setWindowTitle(f"{_TITLE} ({RESEARCH_USE_NOTICE.lower()})")
         self.setAcceptDrops(True)
         self.series_list = SeriesList()
+        self.details = SeriesDetails()
         self.slice_view = SliceView()
         self.slider = SliceSlider()
         self.strip = SliceStrip()
@@ -105,13 +118,19 @@ class MainWindow(QMainWindow):
         down.addWidget(heading)
         down.addWidget(self.plot)
         splitter = QSplitter(Qt.Orientation.Horizontal)
-        splitter.addWidget(self.series_list)
+        left = QSplitter(Qt.Orientation.Vertical)
+        left.addWidget(self.series_list)
+        left.addWidget(self.details)
+        left.setSizes([420, 300])
+        left.setChildrenCollapsible(False)
+        left.setHandleWidth(3)
+        splitter.addWidget(left)
         splitter.addWidget(middle)
         splitter.addWidget(curve)
         for index, stretch in enumerate((1, 5, 2)):
             splitter.setStretchFactor(index, stretch)
             splitter.setCollapsible(index, index != 1)
-        splitter.setSizes([220, 740, 320])
+        splitter.setSizes([260, 700, 320])
         splitter.setHandleWidth(3)
         splitter.splitterMoved.connect(self._align_strip)
         centre = QWidget()
@@ -143,7 +162,8 @@ class MainWindow(QMainWindow):
         )
         self._export.setIconText("Export")
         quit_action = self._action("Quit", "Ctrl+Q", self.close)
-        self._run = self._action("Run", "Ctrl+R", lambda: session.run_model(asked=True))
+        self._run = self._action("Run", "Ctrl+R", self.run_model)
+        self._files = self._action("Files passed over…", "Ctrl+Shift+F", self.show_files)
         self._cancel = self._action("Cancel", "Esc", session.cancel)
         self._choose = self._action("Choose a checkpoint file…", "Ctrl+M", self.ask_model)
         self._reset = self._action("Reset view and window", "R", self.reset_view)
@@ -190,7 +210,7 @@ class MainWindow(QMainWindow):
         view = bar.addMenu("&View")
         view.addActions(presets)
         view.addSeparator()
-        view.addAction(self._reset)
+        view.addActions([self._reset, self._files])
         view.addSeparator()
         view.addActions(moves)
         model = bar.addMenu("&Model")
@@ -222,6 +242,7 @@ class MainWindow(QMainWindow):
         session.changed.connect(self.render_state)
         session.failed.connect(self.show_error)
         self.series_list.picked.connect(session.select_series)
+        self.details.files_wanted.connect(self.show_files)
         self.slice_view.stepped.connect(session.step_slice)
         self.slice_view.window_dragged.connect(session.set_window)
         for widget in (self.slider, self.strip, self.plot):
@@ -244,6 +265,7 @@ class MainWindow(QMainWindow):
         self.strip.render_state(state)
         self.plot.render_state(state)
         self.series_list.render_state(state)
+        self.details.render_state(state)
         self.result_panel.render_state(state)
         self.slider.render_state(state)
         self.model_box.render_state(state)
@@ -262,6 +284,7 @@ class MainWindow(QMainWindow):
         busy = state.opening is not None or state.scoring is not None
         self._cancel.setEnabled(busy)
         self._run.setEnabled(not busy and state.volume is not None and state.model is not None)
+        self._files.setEnabled(bool(state.skipped))
         self._export.setEnabled(bool(self._session.records) and not busy)
         self._presets["DICOM"].setEnabled(self._session.own_window is not None)
         count = len(self._session.records)
@@ -296,7 +319,7 @@ class MainWindow(QMainWindow):
 
     def ask_file(self) -> None:
         """Lets the user choose one file to open."""
-        file = ask_file(self, "Open a DICOM file")
+        file = ask_file(self, "Open a file of head CT", _FILE_KINDS)
         if file:
             self._session.open_path(file)
 
@@ -324,6 +347,31 @@ class MainWindow(QMainWindow):
     def _on_model_picked(self, item: ModelItem) -> None:
         self._settings.model = item.name  # never a path: it may name a patient
         self._session.choose_model(str(item.path))
+
+    def run_model(self) -> None:
+        """Scores the series; an unfit one only after the user has been told why not to."""
+        fitness = self._session.state.fitness
+        if fitness is None or not fitness.is_unfit:
+            self._session.run_model(asked=True)
+            return
+        asking = QMessageBox(self)
+        asking.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        asking.setIcon(QMessageBox.Icon.Warning)
+        asking.setWindowTitle("Unfit for the model")
+        asking.setText("This series is unfit: a number from the model would mislead.")
+        reasons = [r.message for r in fitness.reasons if r.level is FitnessLevel.UNFIT]
+        asking.setInformativeText("\n".join(f"✕ {reason}" for reason in reasons))
+        score = asking.addButton("Score it all the same", QMessageBox.ButtonRole.AcceptRole)
+        cancel = asking.addButton(QMessageBox.StandardButton.Cancel)
+        asking.setDefaultButton(cancel)
+        asking.setEscapeButton(cancel)
+        score.clicked.connect(lambda: self._session.run_model(asked=True, insist=True))
+        asking.open()
+
+    def show_files(self) -> None:
+        """Lists the files that are no part of any series."""
+        state = self._session.state
+        FilesDialog(state.skipped, state.root, self).show()
 
     def show_error(self, error: SadmilError) -> None:
         """Shows an error in a dialog that can be copied; the window goes on answering.
@@ -381,15 +429,15 @@ class MainWindow(QMainWindow):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Opens what was dropped; of several files, the folder they are in."""
-        path = _dropped(event.mimeData().urls())
-        if path is not None:
+        """Opens what was dropped: files and folders as one."""
+        paths = _dropped(event.mimeData().urls())
+        if paths:
             event.acceptProposedAction()
-            self._session.open_path(path)
+            self._session.open_paths(paths)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Asks first while work is under way; then stops it."""
-        if self._session.jobs.is_any_busy() and self.isVisible():
+        if self._session.is_working and self.isVisible():
             answer = QMessageBox.question(
                 self, "Close", "Work is still under way. Stop it and close?"
             )
@@ -403,10 +451,6 @@ class MainWindow(QMainWindow):
         event.accept()
 
 
-def _dropped(urls: list[QUrl]) -> Path | None:
-    """The path to open for what was dropped; None where that is not one place."""
-    paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
-    if len(paths) == 1:
-        return paths[0]
-    folders = {path.parent for path in paths}
-    return folders.pop() if len(folders) == 1 else None
+def _dropped(urls: list[QUrl]) -> tuple[Path, ...]:
+    """The paths to open for what was dropped."""
+    return tuple(Path(url.toLocalFile()) for url in urls if url.isLocalFile())

@@ -16,11 +16,13 @@ from PySide6.QtWidgets import (
 )
 
 from sadmil_core import RESEARCH_USE_NOTICE
+from sadmil_core.fitness import FitnessLevel
 from sadmil_core.result import describe_runs, positive_runs, slice_number
 from viewer import theme
 from viewer.widgets.elided_label import ElidedLabel
 
 if TYPE_CHECKING:
+    from sadmil_core.fitness import Fitness
     from sadmil_core.result import ScanResult
     from viewer.model.jobs import JobProgress
     from viewer.model.state import ModelChoice, ViewState
@@ -40,6 +42,8 @@ class ResultPanel(QWidget):
         self._decision = QLabel()
         self._decision.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._decision.setMinimumWidth(130)
+        self._fitness = QLabel()
+        self._fitness.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._result, self._model = ElidedLabel(), ElidedLabel()
         self._model.setProperty("role", "muted")
         self._caution = ElidedLabel()
@@ -49,7 +53,14 @@ class ResultPanel(QWidget):
         self._notice.setWordWrap(True)
         self._notice.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._notice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        for label in (self._decision, self._result, self._model, self._caution, self._notice):
+        for label in (
+            self._fitness,
+            self._decision,
+            self._result,
+            self._model,
+            self._caution,
+            self._notice,
+        ):
             label.setFont(theme.tabular(self.font()))
         self._phase = ElidedLabel()
         self._bar = QProgressBar()
@@ -80,31 +91,33 @@ class ResultPanel(QWidget):
         layout.setContentsMargins(10, 7, 12, 7)
         layout.setHorizontalSpacing(18)
         layout.setVerticalSpacing(3)
-        layout.addWidget(self._decision, 0, 0, 2, 1)
-        layout.addWidget(self._result, 0, 1, 1, 2)
-        layout.addWidget(self._model, 1, 1)
-        layout.addWidget(self._caution, 1, 2)
-        layout.addWidget(self._side, 0, 3, 2, 1)
-        layout.addWidget(research, 0, 4, 2, 1)
-        layout.setColumnStretch(2, 3)
-        layout.setColumnStretch(3, 2)
+        layout.addWidget(self._fitness, 0, 0, 2, 1)
+        layout.addWidget(self._decision, 0, 1, 2, 1)
+        layout.addWidget(self._result, 0, 2, 1, 2)
+        layout.addWidget(self._model, 1, 2)
+        layout.addWidget(self._caution, 1, 3)
+        layout.addWidget(self._side, 0, 4, 2, 1)
+        layout.addWidget(research, 0, 5, 2, 1)
+        layout.setColumnStretch(3, 3)
+        layout.setColumnStretch(4, 2)
         # A fixed height: the image above must not jump when a message comes or goes.
         self.setFixedHeight(_HEIGHT)
 
     def render_state(self, state: ViewState) -> None:
         """Writes the state out."""
         result = state.result
+        self._show_fitness(state.fitness)
         self._show_decision(state)
         self._result.setText(_result_text(result) if result else "no scan probability")
         self._model.setText(_model_text(state.model, result))
         self._caution.setText(_caution(state))
-        self._notice.setText(state.message or state.notice)
+        self._notice.setText(state.message or state.notice or _doubts(state.fitness))
         self._notice.setToolTip(self._notice.text())
         self._show_progress(state.scoring or state.opening)
 
     def _show_progress(self, progress: JobProgress | None) -> None:
         self._side.setCurrentIndex(0 if progress is None else 1)
-        self._layout.setColumnStretch(3, 2 if progress or self._notice.text() else 0)
+        self._layout.setColumnStretch(4, 2 if progress or self._notice.text() else 0)
         if progress is None:
             return
         text = progress.phase
@@ -115,6 +128,24 @@ class ResultPanel(QWidget):
         self._phase.setText(text)
         self._bar.setRange(0, progress.total)
         self._bar.setValue(progress.done)
+
+    def _show_fitness(self, fitness: Fitness | None) -> None:
+        """The verdict stands before any probability, with what speaks against it."""
+        self._fitness.setVisible(fitness is not None)
+        if fitness is None:
+            return
+        self._fitness.setText(f"{_SIGNS[fitness.level]}fit: {fitness.level}")
+        reasons = [reason.message for reason in fitness.reasons] or ["nothing speaks against it"]
+        self._fitness.setToolTip("\n".join(["Fitness for the model", *reasons]))
+        self._fitness.setAccessibleName(f"Fitness: {fitness.level}. {'; '.join(reasons)}")
+        self._give_role(self._fitness, _ROLES[fitness.level])
+
+    @staticmethod
+    def _give_role(label: QLabel, role: str) -> None:
+        if label.property("role") != role:
+            label.setProperty("role", role)
+            label.style().unpolish(label)
+            label.style().polish(label)
 
     def _show_decision(self, state: ViewState) -> None:
         result = state.result
@@ -128,10 +159,19 @@ class ResultPanel(QWidget):
             text, role = "no scan", "clear"
         self._decision.setText(text)
         self._decision.setAccessibleName(f"Decision: {text}")
-        if self._decision.property("role") != role:
-            self._decision.setProperty("role", role)
-            self._decision.style().unpolish(self._decision)
-            self._decision.style().polish(self._decision)
+        self._give_role(self._decision, role)
+
+
+_SIGNS = {FitnessLevel.OK: "", FitnessLevel.CAUTION: "△ ", FitnessLevel.UNFIT: "✕ "}
+_ROLES = {
+    FitnessLevel.OK: "clear",
+    FitnessLevel.CAUTION: "outlined",
+    FitnessLevel.UNFIT: "signal",
+}
+
+
+def _doubts(fitness: Fitness | None) -> str:
+    return "; ".join(reason.message for reason in fitness.reasons) if fitness else ""
 
 
 def _result_text(result: ScanResult) -> str:
@@ -172,7 +212,9 @@ def _model_text(model: ModelChoice | None, result: ScanResult | None) -> str:
 
 
 def _caution(state: ViewState) -> str:
-    """What must stand beside a model that was never meant for patients, whatever else is said."""
+    """What must stand beside a number that is not to be trusted, whatever else is said."""
+    if state.record is not None and state.record.scored_though_unfit:
+        return "scored though unfit, as was asked: the number may mean nothing"
     if state.model is None or not state.model.header.provenance.phantoms_only:
         return ""
     if state.entry is not None and not state.entry.is_phantom:

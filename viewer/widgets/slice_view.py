@@ -191,7 +191,9 @@ class SliceView(QWidget):
     def _paint_empty(self, painter: QPainter) -> None:
         painter.setPen(QColor(theme.MUTED))
         state = self._state
-        if state is not None and state.opening is not None:
+        if state is not None and state.load is not None and state.opening is not None:
+            text = f"Slice {slice_number(state.slice_index)} is loading"
+        elif state is not None and state.opening is not None:
             text = "Loading"
         elif state is not None and state.entry is not None:
             text = "This slice is not loaded"
