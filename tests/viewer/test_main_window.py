@@ -98,8 +98,8 @@ def test_keys_move_through_the_stack(qtbot, read_window, key, modifier, expected
 
 
 def test_keys_work_while_the_series_list_has_the_focus(qtbot, read_window):
-    read_window.series_list.findChild(type(read_window.series_list._list)).setFocus()
-    qtbot.keyClick(read_window.series_list._list, Qt.Key.Key_Up)
+    read_window.series_list._view.setFocus()
+    qtbot.keyClick(read_window.series_list._view, Qt.Key.Key_Up)
     assert read_window.session.state.slice_index == 6
 
 
@@ -320,11 +320,12 @@ def test_two_series_are_listed_with_their_facts(qtbot, window, tmp_path):
     write_spot_study(tmp_path / "both" / "b", slices=7, bleeding=(), seed=2)
     window.session.open_path(tmp_path / "both")
     wait_until_idle(qtbot, window.session)
-    texts = [window.series_list._list.item(i).text() for i in range(2)]
+    rows = window.series_list._rows
+    texts = [rows.index(rows.row_of(i)).data() for i in range(2)]
     assert any("12 slices, 5.0 mm apart" in text for text in texts)
     assert any("7 slices, 5.0 mm apart" in text for text in texts)
     selected = window.session.state.selected
-    window.series_list._list.setCurrentRow(1 - selected)
+    window.series_list._view.setCurrentIndex(rows.index(rows.row_of(1 - selected)))
     wait_until_idle(qtbot, window.session)
     assert window.session.state.selected == 1 - selected
 
@@ -382,7 +383,7 @@ def test_no_letters_where_the_file_gives_no_orientation(qtbot, window, study):
     window.slice_view.grab()
     assert drawn
     assert not {"R", "L", "A", "P"} & set(drawn)
-    assert "left and right are not known" in window.series_list._notes.toPlainText()
+    assert "sides are not known" in window.details.plain_text()
 
 
 @pytest.mark.parametrize("size", [(1024, 700), (1366, 700)])
@@ -412,7 +413,17 @@ def test_a_file_dialog_leaves_no_folder_name_on_disk(window, monkeypatch, tmp_pa
     assert store.value("FileDialog/history") is None
 
 
-def test_several_files_dropped_open_their_folder(qtbot, window, study):
+def test_several_files_dropped_are_opened_as_one_and_no_others(qtbot, window, study):
     drop(window, *sorted(study.glob("*.dcm"))[:3])
     wait_until_idle(qtbot, window.session)
-    assert window.session.state.slice_count == 12
+    assert window.session.state.slice_count == 3
+
+
+def test_several_folders_dropped_are_one_index(qtbot, window, tmp_path):
+    folders = [
+        write_spot_study(tmp_path / "a", slices=12, seed=1),
+        write_spot_study(tmp_path / "b", slices=9, bleeding=(), seed=2),
+    ]
+    drop(window, *folders)
+    wait_until_idle(qtbot, window.session)
+    assert sorted(len(entry.slices) for entry in window.session.state.entries) == [9, 12]

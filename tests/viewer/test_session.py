@@ -146,7 +146,7 @@ def test_a_model_for_phantoms_is_not_started_unasked_on_a_patient(qtbot, session
     wait_until_idle(qtbot, session)
     assert session.state.volume is not None
     assert session.state.record is None
-    assert "synthetic heads only" in session.state.notice
+    assert "Not scored: press Run" in session.state.notice
     session.run_model(asked=True)
     wait_until_idle(qtbot, session)
     assert "MODEL_FOR_PHANTOMS" in session.state.record.warning_codes

@@ -24,16 +24,16 @@ from sadmil_core.errors import (
     WriteError,
 )
 from sadmil_core.fitness import Fitness, fitness_of_entry, fitness_of_volume
-from sadmil_core.modelstore import installed_models, resolve_model
+from sadmil_core.modelstore import resolve_model
 from sadmil_core.readout import Candidate, StudyReadout, choose_readouts
 from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
+from viewer.model.choices import model_items
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
 from viewer.model.opening import Opened, make_thumbnails, open_paths
 from viewer.model.state import (
     ModelChoice,
-    ModelItem,
     RecordKey,
     ViewState,
     record_key,
@@ -334,23 +334,9 @@ class Session(QObject):
 
     def refresh_models(self) -> None:
         """Looks again which models are installed."""
-        usable = [model for model in installed_models() if model.header is not None]
-        names = [model.name for model in usable]
-        items = [
-            ModelItem(
-                f"{model.name} (shipped)"
-                if names.count(model.name) > 1 and model.shipped
-                else model.name,
-                model.path,
-                model.name,
-            )
-            for model in usable
-        ]
-        chosen = self.state.model
-        if chosen is not None and all(item.path != chosen.path for item in items):
-            items.append(ModelItem(f"{chosen.header.name} (file)", chosen.path))
-        if tuple(items) != self.state.models:
-            self._set(models=tuple(items))
+        items = model_items(self.state.model)
+        if items != self.state.models:
+            self._set(models=items)
 
     def _start_unasked(self, entry: StackEntry) -> None:
         """Starts the model by itself, unless its numbers could only mislead."""
@@ -359,8 +345,8 @@ class Session(QObject):
             self._set(notice="No model is installed: choose Model > Choose a checkpoint file")
         elif model.header.provenance.phantoms_only and not entry.is_phantom:
             self._set(
-                notice=f"Not scored: the model {model.header.name!r} knows synthetic heads only. "
-                "Choose another model, or press Run to score all the same."
+                # Why stands beside the model's name.
+                notice="Not scored: press Run to score it all the same."
             )
         else:
             self.run_model()

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
 from sadmil_core.display import PRESETS
 from sadmil_core.fitness import FitnessLevel
+from sadmil_core.result import MIN_SLICES
 from viewer.widgets.attention_plot import AttentionPlot
 from viewer.widgets.error_dialog import ErrorDialog
 from viewer.widgets.file_dialogs import ask_file, ask_folder, ask_save
@@ -350,8 +351,10 @@ class MainWindow(QMainWindow):
 
     def run_model(self) -> None:
         """Scores the series; an unfit one only after the user has been told why not to."""
-        fitness = self._session.state.fitness
-        if fitness is None or not fitness.is_unfit:
+        state = self._session.state
+        fitness = state.fitness
+        # Of too few slices even insistence makes no bag.
+        if fitness is None or not fitness.is_unfit or state.slice_count < MIN_SLICES:
             self._session.run_model(asked=True)
             return
         asking = QMessageBox(self)

@@ -44,6 +44,7 @@ class ResultPanel(QWidget):
         self._decision.setMinimumWidth(130)
         self._fitness = QLabel()
         self._fitness.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._fitness.setMinimumWidth(118)
         self._result, self._model = ElidedLabel(), ElidedLabel()
         self._model.setProperty("role", "muted")
         self._caution = ElidedLabel()
