@@ -23,9 +23,11 @@ def bench(
     ] = True,
 ) -> None:
     """Measure speed against what one would otherwise use; prints a JSON document."""
-    _require_simpleitk()
+    _require_extra()
     from sadmil_core.atomic import replacing
     from sadmil_core.bench import as_document
+    from sadmil_core.bench.compressed import compare_compressed, decoder_table
+    from sadmil_core.bench.large import index_rate, large_study
     from sadmil_core.bench.loading import compare_loading, first_slice_share
     from sadmil_core.bench.prediction import compare_prediction
 
@@ -33,6 +35,11 @@ def bench(
     note("reading series ...")
     comparisons = compare_loading()
     extra: dict[str, Any] = {"first_slice": first_slice_share()}
+    comparisons += compare_compressed()
+    note("reading large folders ...")
+    extra |= {"index": index_rate(), "large_study": large_study()}
+    note("decoding ...")
+    extra["decoders"] = decoder_table()
     note("predicting ...")
     comparisons += compare_prediction()
     if window:
@@ -45,12 +52,13 @@ def bench(
             stream.write(f"{text}\n".encode())
 
 
-def _require_simpleitk() -> None:
+def _require_extra() -> None:
     try:
+        import imagecodecs  # noqa: F401
         import SimpleITK  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "The benchmark compares with SimpleITK, which is not installed.",
+            f"The benchmark needs {error.name}, which is not installed.",
             remedy="pip install 'sadmil-viewer[bench]'",
         ) from error
 
