@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydicom.uid import UID
 
 from sadmil_core.bench.codestreams import COMPRESSED
 from sadmil_core.dicom import index_folder
-from tests.encoders import LOSSLESS, LOSSY, UNREADABLE, noisy_head
+from sadmil_core.dicom.decode import decoder_of
+from tests.encoders import GE_PRIVATE, LOSSLESS, LOSSY, UNREADABLE, noisy_head
 from tests.synthetic import load, write_series
 
 if TYPE_CHECKING:
@@ -27,15 +29,29 @@ BEGIN, END = "<!-- transfer syntaxes: begin -->", "<!-- transfer syntaxes: end -
 
 def render_table() -> str:
     """Writes, reads and compares one series per syntax; the table as Markdown."""
-    lines = ["| transfer syntax | UID | read | verified by |", "|---|---|---|---|"]
+    lines = [
+        "| transfer syntax | UID | decoder | read | verified by |",
+        "|---|---|---|---|---|",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for name, uid in LOSSLESS.items():
-            lines.append(f"| {name} | {uid} | {_read(Path(folder) / name, name, 12)} |")
+            read = _read(Path(folder) / name, name, 12)
+            lines.append(f"| {_title(uid)} | {uid} | {decoder_of(uid)} | {read} |")
         for name, (uid, bits, _) in LOSSY.items():
-            lines.append(f"| {name} | {uid} | {_read(Path(folder) / name, name, bits)} |")
+            read = _read(Path(folder) / name, name, bits)
+            lines.append(f"| {_title(uid)} | {uid} | {decoder_of(uid)} | {read} |")
         for name, uid in UNREADABLE.items():
-            lines.append(f"| {name} | {uid} | {_refusal(Path(folder) / name, uid)} |")
+            refusal = _refusal(Path(folder) / name, uid)
+            lines.append(f"| {_title(uid)} | {uid} | - | {refusal} |")
     return "\n".join(lines)
+
+
+def _title(uid: str) -> str:
+    """The standard's name, without what the UID beside it says better."""
+    if uid == GE_PRIVATE:
+        return "GE private: implicit little endian, big endian pixels"
+    name = UID(uid).name.partition(":")[0]
+    return name if name != uid else "Encapsulated Uncompressed Explicit VR Little Endian"
 
 
 def _read(folder: Path, name: str, bits: int) -> str:

@@ -29,7 +29,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from sadmil_core.dicom.header import ENCAPSULATED_UNCOMPRESSED
+from sadmil_core.dicom.header import ENCAPSULATED_UNCOMPRESSED, NATIVE
 from sadmil_core.dicom.jpeg import JpegFrame, decode_words, read_jpeg_frame
 from sadmil_core.errors import DecodeError
 
@@ -340,6 +340,20 @@ def _decompress(header: SliceHeader, frame: bytes) -> NDArray[np.integer]:
     if stored.shape != (header.rows, header.columns):
         raise ValueError(f"decoded to {stored.shape}, not {(header.rows, header.columns)}")
     return stored if stored.flags.writeable else stored.copy()
+
+
+def decoder_of(transfer_syntax: str) -> str:
+    """The name of what decodes a transfer syntax: a plugin of pydicom, or this program itself.
+
+    Args:
+        transfer_syntax: UID of one that is read.
+    """
+    if transfer_syntax in _JPEG_OF_WORDS:
+        return "gdcm"
+    if transfer_syntax in (*NATIVE, ENCAPSULATED_UNCOMPRESSED):
+        return "none needed"
+    known = _PLUGINS.get(transfer_syntax)
+    return known or get_decoder(UID(transfer_syntax)).available_plugins[0]
 
 
 def _check_jpeg(header: SliceHeader, jpeg: JpegFrame) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _PIXEL_DATA = 0x7FE00010
 _EXTENDED_OFFSETS = 0x7FE00001
 _MODALITY_LUT, _PER_FRAME_GROUPS = 0x00283000, 0x52009229
-_NATIVE = frozenset(
+NATIVE = frozenset(
     {
         ImplicitVRLittleEndian,
         ExplicitVRLittleEndian,
@@ -326,7 +326,7 @@ def _why_not_decodable(elements: Elements) -> tuple[SkipReason, str] | None:
         return None
     if not elements.has_stated_syntax:
         return SkipReason.UNSUPPORTED_SYNTAX, "compressed, and does not say how"
-    if syntax in _NATIVE:
+    if syntax in NATIVE:
         return SkipReason.UNSUPPORTED_SYNTAX, "compressed, though its transfer syntax says not"
     if not can_decode(syntax):
         name = UID(syntax).name[:64]
@@ -417,7 +417,7 @@ def _departures(elements: Elements, bits_stored: int, high_bit: int) -> list[War
     if (
         not elements.follows_syntax
         or unstated
-        or (is_native and elements.transfer_syntax not in _NATIVE)
+        or (is_native and elements.transfer_syntax not in NATIVE)
     ):
         found.append(WarningCode.WRONG_SYNTAX)
     if not elements.integer(0x00280100) or not elements.integer(0x00280101):
