@@ -98,6 +98,7 @@ def predict(
     records: list[ScanRecord] = []
     if index is not None:
         inputs = {checkpoint, *(h.path for h in index.headers), *([manifest] if manifest else [])}
+        inputs |= {archive.source for archive in index.archives}
         _require_no_input(inputs, csv, json)
         entries = index.entries
         predictor = _predictor(checkpoint, device, precision)

@@ -101,6 +101,12 @@ class SkipReason(StrEnum):
     TRUNCATED = "TRUNCATED"
     UNREADABLE = "UNREADABLE"
     UNSUPPORTED_SYNTAX = "UNSUPPORTED_SYNTAX"
+    # Of archives and their members.
+    UNSAFE_NAME = "UNSAFE_NAME"
+    ARCHIVE_LIMIT = "ARCHIVE_LIMIT"
+    ENCRYPTED = "ENCRYPTED"
+    UNSUPPORTED_COMPRESSION = "UNSUPPORTED_COMPRESSION"
+    NESTED_ARCHIVE = "NESTED_ARCHIVE"
 
     @property
     def is_failure(self) -> bool:

@@ -8,10 +8,16 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sadmil_core.dicom.archive import (
+    ExtractedArchive,
+    extract_archive,
+    is_archive,
+    shown_path,
+)
 from sadmil_core.dicom.codes import SkippedFile, SkipReason
 from sadmil_core.dicom.decode_pool import digest_slice
 from sadmil_core.dicom.header import SliceHeader, read_headers
@@ -27,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 _THREADS = 8
 _BATCH = 16
+_FOREIGN = (SkipReason.NOT_DICOM, SkipReason.DAMAGED)
 _SLOW_S = 1.5e-3  # a file; several times what one takes that is at hand
 
 
@@ -39,12 +46,14 @@ class SeriesIndex:
         entries: Its CT stacks, by study, series and stack index.
         skipped: Every other file, with the reason.
         headers: All CT slices met, duplicates too, before they were grouped.
+        archives: What was unpacked to read them.
     """
 
     root: Path
     entries: tuple[StackEntry, ...]
     skipped: tuple[SkippedFile, ...]
     headers: tuple[SliceHeader, ...] = ()
+    archives: tuple[ExtractedArchive, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def failures(self) -> tuple[SkippedFile, ...]:
@@ -58,10 +67,11 @@ def index_folder(
     *,
     on_first: Callable[[SliceHeader], None] | None = None,
 ) -> SeriesIndex:
-    """Reads the headers of all files below a folder, or of one file.
+    """Reads the headers of all files below a folder, in a zip archive, or of one file.
 
     Args:
-        path: A file, or a folder that may hold several studies in subfolders.
+        path: A file, or a folder that may hold several studies in subfolders; or a zip archive,
+            which is unpacked for as long as the index or one of its entries is held.
         progress: Called with the number of headers read.
         on_first: Called once with the first CT slice met, before the rest is read. The middle
             of the sorted files is read first, so that a viewer can show something at once;
@@ -71,11 +81,13 @@ def index_folder(
         The index; it may have no entries (see :func:`require_entries`).
 
     Raises:
-        InputError: There is no such path, or the folder cannot be listed.
+        InputError: There is no such path, the folder cannot be listed, or the archive cannot be
+            unpacked.
         Cancelled: From ``progress``.
     """
     root = Path(path)
-    files, skipped = _list_files(root, progress)
+    archives = (extract_archive(root, progress),) if _is_archive(root) else ()
+    files, skipped = _list_files(archives[0].folder if archives else root, progress)
     headers: list[SliceHeader] = []
     for found in _read_all(_middle_first(files), progress):
         if isinstance(found, SkippedFile):
@@ -85,7 +97,23 @@ def index_folder(
             on_first(found[len(found) // 2])
         headers += found
     _log.info("%d CT slice(s) and %d other file(s) found", len(headers), len(skipped))
-    return _grouped(root, headers, skipped)
+    skipped = [replace(file, path=shown_path(file.path, archives)) for file in skipped]
+    skipped += [file for archive in archives for file in archive.skipped]
+    return _grouped(root, headers, skipped, archives)
+
+
+def _is_archive(path: Path) -> bool:
+    return path.is_file() and is_archive(path)
+
+
+def _read_file(path: Path) -> tuple[SliceHeader, ...] | SkippedFile:
+    found = read_headers(path)
+    foreign = isinstance(found, SkippedFile) and found.reason in _FOREIGN
+    if foreign and _is_archive(path):
+        return SkippedFile(
+            path, SkipReason.NESTED_ARCHIVE, "a zip archive among other files: open it by itself"
+        )
+    return found
 
 
 def _read_all(
@@ -103,7 +131,7 @@ def _read_all(
         progress(done, total, "reading headers")
         start = time.perf_counter()
         for file in batch:
-            yield read_headers(file)
+            yield _read_file(file)
         done += len(batch)
         # The first file bears the cost of everything that is done once.
         if done > 1 and time.perf_counter() - start > _SLOW_S * len(batch):
@@ -136,7 +164,7 @@ def _read_in_threads(
 
 
 def _read_batch(files: list[Path]) -> list[tuple[SliceHeader, ...] | SkippedFile]:
-    return [read_headers(file) for file in files]
+    return [_read_file(file) for file in files]
 
 
 def merge_indexes(indexes: Sequence[SeriesIndex]) -> SeriesIndex:
@@ -148,21 +176,38 @@ def merge_indexes(indexes: Sequence[SeriesIndex]) -> SeriesIndex:
     Returns:
         The index, with the root of the first.
     """
-    # Not Path.resolve, which raises for a link to itself.
+    archives = tuple(archive for index in indexes for archive in index.archives)
+    # Not Path.resolve, which raises for a link to itself. An archive given twice is unpacked twice.
     headers = {
-        (os.path.realpath(h.path), h.frame_number): h for index in indexes for h in index.headers
+        (os.path.realpath(shown_path(h.path, archives)), h.frame_number): h
+        for index in indexes
+        for h in index.headers
     }
     skipped = {os.path.realpath(file.path): file for index in indexes for file in index.skipped}
-    return _grouped(indexes[0].root, headers.values(), skipped.values())
+    return _grouped(indexes[0].root, headers.values(), skipped.values(), archives)
 
 
 def _grouped(
-    root: Path, headers: Iterable[SliceHeader], skipped: Iterable[SkippedFile]
+    root: Path,
+    headers: Iterable[SliceHeader],
+    skipped: Iterable[SkippedFile],
+    archives: tuple[ExtractedArchive, ...],
 ) -> SeriesIndex:
     ordered = tuple(sorted(skipped, key=lambda file: file.path))
     found = tuple(sorted(headers, key=lambda header: (header.path, header.frame_number or 0)))
     entries = build_stacks(found, ordered, pixel_digest=digest_slice)
-    return SeriesIndex(root=root, entries=entries, skipped=ordered, headers=found)
+    if archives:
+        entries = tuple(replace(entry, archives=_used_by(entry, archives)) for entry in entries)
+    return SeriesIndex(
+        root=root, entries=entries, skipped=ordered, headers=found, archives=archives
+    )
+
+
+def _used_by(
+    entry: StackEntry, archives: tuple[ExtractedArchive, ...]
+) -> tuple[ExtractedArchive, ...]:
+    """The archives that a stack has slices from."""
+    return tuple(a for a in archives if any(a.shown(h.path) != h.path for h in entry.slices))
 
 
 def require_entries(index: SeriesIndex) -> SeriesIndex:
@@ -175,7 +220,8 @@ def require_entries(index: SeriesIndex) -> SeriesIndex:
         return index
     if not index.skipped:
         raise InputError(
-            f"{index.root} is an empty folder.", remedy="Choose the folder of a CT series."
+            f"{index.root} is an empty {'archive' if index.archives else 'folder'}.",
+            remedy="Choose the folder or the archive of a CT series.",
         )
     counts: dict[str, int] = {}
     for file in index.skipped:
@@ -186,7 +232,7 @@ def require_entries(index: SeriesIndex) -> SeriesIndex:
     raise InputError(
         f"{index.root} holds no readable CT slice: {len(index.skipped)} file(s) passed over "
         f"({reasons}; the first is {first}).",
-        remedy="Choose the folder of a CT series in DICOM format.",
+        remedy="Choose the folder or the archive of a CT series.",
     )
 
 

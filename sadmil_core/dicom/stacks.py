@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sadmil_core.dicom.archive import shown_path
 from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
 from sadmil_core.dicom.decode import has_rsna_quirk
 from sadmil_core.dicom.geometry import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from sadmil_core.dicom.archive import ExtractedArchive
     from sadmil_core.dicom.header import SliceHeader, Triple
 
 _ORIENTATION_TOLERANCE = 1e-3
@@ -62,6 +64,7 @@ class StackEntry:
         geometry: Their frame.
         warnings: What the user must know, in the order it was found.
         skipped: Files that say they belong to this series and could not be used.
+        archives: Those its files were unpacked from, held so that the files stay there.
     """
 
     stack_index: int
@@ -69,6 +72,7 @@ class StackEntry:
     geometry: StackGeometry
     warnings: tuple[CodedWarning, ...]
     skipped: tuple[SkippedFile, ...] = ()
+    archives: tuple[ExtractedArchive, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def study_instance_uid(self) -> str:
@@ -89,6 +93,19 @@ class StackEntry:
     def is_phantom(self) -> bool:
         """Whether every file says it shows a phantom (QualityControlSubject)."""
         return all(header.is_phantom for header in self.slices)
+
+    @property
+    def sources(self) -> frozenset[Path]:
+        """The files it was read from: archives, not what was unpacked from them."""
+        paths = {header.path for header in self.slices}
+        return frozenset(
+            {archive.source for archive in self.archives}
+            | {path for path in paths if self.shown(path) == path}
+        )
+
+    def shown(self, path: Path) -> Path:
+        """The path of one of its files for people: within its archive, if it has one."""
+        return shown_path(path, self.archives)
 
     @property
     def warning_codes(self) -> tuple[str, ...]:

@@ -174,7 +174,7 @@ class VolumeLoad:
         keep = [i for i in range(len(self.entry.slices)) if i not in failures]
         lost = tuple(
             SkippedFile(
-                self.entry.slices[i].path,
+                self.entry.shown(self.entry.slices[i].path),
                 SkipReason.DAMAGED,
                 Exception.__str__(failures[i]),
                 self.entry.series_instance_uid,
@@ -197,7 +197,7 @@ class VolumeLoad:
             (*self.entry.skipped, *lost),
             self.entry.stack_index,
         )
-        return entry, self.hu[keep]
+        return replace(entry, archives=self.entry.archives), self.hu[keep]
 
 
 def _unmended(warning: CodedWarning) -> CodedWarning:

@@ -81,7 +81,7 @@ def _series(entry: StackEntry, fitness: Fitness) -> dict[str, Any]:
         "instances": [
             {
                 "slice_index": index,
-                "path": str(header.path),
+                "path": str(entry.shown(header.path)),
                 "frame_number": header.frame_number,
                 "sop_instance_uid": header.sop_instance_uid,
                 "position_mm": position,

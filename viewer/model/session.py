@@ -442,7 +442,7 @@ class Session(QObject):
         """Writes the slice report of every stack read so far, on a worker thread."""
         records, readouts, total = self.records, self.readouts, len(self.state.entries)
         count = f"{len(records)} of {total} series" if total > 1 else "1 series"
-        inputs = [header.path for entry in self.state.entries for header in entry.slices]
+        inputs = [source for entry in self.state.entries for source in entry.sources]
         inputs += [self.state.model.path] if self.state.model else []
         if path.resolve() in {each.resolve() for each in inputs}:
             error = WriteError(
