@@ -26,6 +26,9 @@ UNEVEN_TOLERANCE = 0.05
 """Spacings may differ from their median by this share before a warning."""
 GAP_FACTOR = 1.5
 """A spacing above this multiple of its neighbourhood's counts as missing slices."""
+STRAY_NOTED_MM = 1.0
+"""Slices this far off the line they should lie on are worth a warning."""
+_BODY_AXIS = (0.0, 0.0, 1.0)
 _POSITION_DECIMALS = 6  # a nanometre: hides the rounding of the dot product, nothing real
 
 
@@ -116,6 +119,30 @@ class StackGeometry:
         normal = self.normal
         return math.degrees(math.atan2(normal[1], normal[2]))
 
+    @property
+    def shear_deg(self) -> float:
+        """The angle between the normal and the line from the first origin to the last.
+
+        A tilted gantry steps along the table, so this is the size of its tilt; 0 where the
+        slices are stacked along their normal, as those reformatted from a volume are, however
+        oblique. Reformats need this angle, which the orientation alone does not tell.
+        """
+        way = _between(self.origins_mm[0], self.origins_mm[-1])
+        across = along_normal(way, self.normal)
+        return math.degrees(math.atan2(_aside(way, self.normal), across))
+
+    @property
+    def stray_mm(self) -> float:
+        """How far slices lie aside of where stacking would put them.
+
+        Slices are stacked along their normal, or along the body axis by a table that moves
+        under a tilted gantry. Of the two lines through the first origin, the one that fits
+        better counts, and on it the slice farthest off.
+        """
+        ways = [_between(self.origins_mm[0], origin) for origin in self.origins_mm]
+        lines = (self.normal, _BODY_AXIS)
+        return min(max(_aside(way, line) for way in ways) for line in lines)
+
 
 def head_normal(row: Triple, column: Triple) -> Triple:
     """The unit vector row x column, turned towards the head (n_z >= 0)."""
@@ -124,6 +151,16 @@ def head_normal(row: Triple, column: Triple) -> Triple:
     z = row[0] * column[1] - row[1] * column[0]
     length = math.hypot(x, y, z) * (-1.0 if z < 0 else 1.0)
     return (x / length + 0.0, y / length + 0.0, z / length + 0.0)
+
+
+def _between(start: Triple, end: Triple) -> Triple:
+    return (end[0] - start[0], end[1] - start[1], end[2] - start[2])
+
+
+def _aside(way: Triple, direction: Triple) -> float:
+    """The distance of a point from the line along a unit vector, both from one origin."""
+    along = sum(a * b for a, b in zip(way, direction, strict=True))
+    return math.hypot(*(a - along * b for a, b in zip(way, direction, strict=True)))
 
 
 def along_normal(origin: Triple, normal: Triple) -> float:

@@ -16,6 +16,7 @@ from sadmil_core.dicom.archive import shown_path
 from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
 from sadmil_core.dicom.decode import has_rsna_quirk
 from sadmil_core.dicom.geometry import (
+    STRAY_NOTED_MM,
     TILT_NOTED_DEG,
     StackGeometry,
     along_normal,
@@ -374,6 +375,13 @@ def _geometry_warnings(
         warn(WarningCode.NOT_AXIAL, "the slices are not axial")
     elif abs(geometry.tilt_deg) >= TILT_NOTED_DEG:
         warn(WarningCode.TILTED, f"gantry tilt {geometry.tilt_deg:+.1f} degrees")
+    if geometry.stray_mm >= STRAY_NOTED_MM:
+        warn(
+            WarningCode.SHEARED,
+            f"slices lie up to {geometry.stray_mm:.1f} mm aside of the first (a shear of "
+            f"{geometry.shear_deg:.1f} degrees), which a tilt of {geometry.tilt_deg:+.1f} degrees "
+            "does not explain; reformats put them where their positions say",
+        )
     steps = geometry.spacings_mm
     missing = sum(geometry.missing_after)
     if missing:
