@@ -41,6 +41,10 @@ class ManifestError(SadmilError):
     """A table that is to name the series to read out, and cannot be used."""
 
 
+class ReformatError(SadmilError):
+    """A stack of which no honest reformat can be made (for example without positions)."""
+
+
 class CheckpointError(SadmilError):
     """A file that is not a checkpoint of this program, or is a damaged one."""
 

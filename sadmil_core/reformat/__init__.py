@@ -1,0 +1,17 @@
+"""Reformats: a stack as an orthogonal, evenly spaced volume, and planes of the patient out of it.
+
+Native slices stay what is read and what a model sees. All of this is for axial, coronal,
+sagittal and slab views, which a tilted or unevenly spaced stack would show distorted.
+"""
+
+from sadmil_core.reformat.plane import Plane, PlaneImage, Projection, reformat_plane
+from sadmil_core.reformat.volume import RegularVolume, make_regular
+
+__all__ = [
+    "Plane",
+    "PlaneImage",
+    "Projection",
+    "RegularVolume",
+    "make_regular",
+    "reformat_plane",
+]
