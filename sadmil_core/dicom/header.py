@@ -51,7 +51,7 @@ NATIVE = frozenset(
     }
 )
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
-_DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 _NO_CONTRAST = re.compile(r"(NO|NON|NONE|N|WITHOUT|W/O|WO|NIL|NATIVE|PLAIN|UNENHANCED|0)\b|[-.?]")
 _CT_CLASSES = frozenset(
     {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
@@ -230,7 +230,7 @@ def _damaged(path: Path, error: Exception, series: str = "") -> SkippedFile:
 def _not_dicom(path: Path, message: str) -> SkippedFile:
     """A file without a DICOM head: foreign, unless its own name says it should have one."""
     # macOS leaves a file "._name" beside each file it copies to a foreign disk.
-    if path.suffix.lower() in _DICOM_SUFFIXES and not path.name.startswith("._"):
+    if path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("._"):
         return SkippedFile(
             path, SkipReason.DAMAGED, f"damaged: {message}, though it is named as one"
         )

@@ -20,6 +20,7 @@ from sadmil_core.dicom.archive import (
 )
 from sadmil_core.dicom.codes import SkippedFile, SkipReason
 from sadmil_core.dicom.decode_pool import digest_slice
+from sadmil_core.dicom.dicomdir import is_dicomdir, read_dicomdir
 from sadmil_core.dicom.header import SliceHeader, read_headers
 from sadmil_core.dicom.stacks import StackEntry, build_stacks
 from sadmil_core.errors import InputError
@@ -70,8 +71,9 @@ def index_folder(
     """Reads the headers of all files below a folder, in a zip archive, or of one file.
 
     Args:
-        path: A file, or a folder that may hold several studies in subfolders; or a zip archive,
-            which is unpacked for as long as the index or one of its entries is held.
+        path: A file, or a folder that may hold several studies in subfolders; or a DICOMDIR, for
+            the files it lists; or a zip archive, which is unpacked for as long as the index or
+            one of its entries is held.
         progress: Called with the number of headers read.
         on_first: Called once with the first CT slice met, before the rest is read. The middle
             of the sorted files is read first, so that a viewer can show something at once;
@@ -96,10 +98,17 @@ def index_folder(
         if not headers and on_first is not None:
             on_first(found[len(found) // 2])
         headers += found
+    skipped += _absent_files(skipped)
     _log.info("%d CT slice(s) and %d other file(s) found", len(headers), len(skipped))
     skipped = [replace(file, path=shown_path(file.path, archives)) for file in skipped]
     skipped += [file for archive in archives for file in archive.skipped]
     return _grouped(root, headers, skipped, archives)
+
+
+def _absent_files(skipped: list[SkippedFile]) -> list[SkippedFile]:
+    """What the DICOMDIRs among the files of a folder list, and is not there."""
+    found = (file.path for file in skipped if file.reason is SkipReason.NOT_AN_IMAGE)
+    return [file for path in found if is_dicomdir(path) for file in read_dicomdir(path).skipped]
 
 
 def _is_archive(path: Path) -> bool:
@@ -237,9 +246,18 @@ def require_entries(index: SeriesIndex) -> SeriesIndex:
 
 
 def _list_files(root: Path, progress: Progress) -> tuple[list[Path], list[SkippedFile]]:
-    """All files below ``root``, sorted, and the folders that could not be listed."""
+    """All files below ``root``, sorted, and the folders that could not be listed.
+
+    Of a DICOMDIR those that it lists; where it is of no use, those of its folder.
+    """
     if root.is_file():
-        return [root], []
+        if not is_dicomdir(root):
+            return [root], []
+        listed = read_dicomdir(root)
+        if listed.is_usable:
+            return sorted(listed.files), list(listed.skipped)
+        beside, closed = _list_files(root.parent, progress)
+        return [file for file in beside if file != root], [*closed, *listed.skipped]
     if not root.exists():
         raise InputError(f"{root} does not exist.", remedy="Check the path.")
     refused: list[SkippedFile] = []
