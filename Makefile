@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
+MUTATIONS ?= 20000
+SEED ?= 0
 
-.PHONY: run test lint types imports unit bench syntax-table demo-model clean
+.PHONY: run test lint types imports unit fuzz bench syntax-table demo-model clean
 
 run: $(VENV)/.app
 	$(BIN)/sadmil-viewer --demo --headless-out $(OUT)
@@ -23,6 +25,11 @@ imports: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
+
+# Breaks DICOM files and checks what the reader says of each (docs/fuzzing.md).
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz_dicom --mutations $(MUTATIONS) --seed $(SEED)
+	$(BIN)/python -m pytest tests/core/test_properties_geometry.py --hypothesis-profile=long
 
 bench: $(VENV)/.dev
 	$(BIN)/sadmil bench --out $(OUT)/bench.json

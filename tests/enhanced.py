@@ -8,6 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
+from tests.encoders import Encoding
 from tests.synthetic import AXIAL, SERIES, STUDY, encoded_hu, head_normal, write_slice
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ def write_enhanced(
     hu: NDArray[Any] | None = None,
     frames: Sequence[int] | None = None,
     spacing_mm: float = 5.0,
+    offsets_mm: Sequence[float] | None = None,
     orientation: Sequence[float] = AXIAL,
     study_uid: str = STUDY,
     series_uid: str = SERIES,
     sop_uid: str = f"{SERIES}.1000",
     syntax: str = "explicit",
+    encoding: Encoding = Encoding(),  # noqa: B008 - frozen
     intercepts: Sequence[float] = (),
     change: Callable[[Dataset, int], None] | None = None,
 ) -> Path:
@@ -38,6 +41,7 @@ def write_enhanced(
 
     Args:
         hu: (slices, rows, columns), foot to head.
+        offsets_mm: Position of each slice along the normal; ``spacing_mm`` apart if None.
         frames: Which slice each frame shows; all in order if None. A slice may come twice.
         intercepts: RescaleIntercept of each frame; one shared by all, 0, if empty.
         change: Called with the dataset (and 0) before it is written.
@@ -65,7 +69,8 @@ def write_enhanced(
     dataset.SharedFunctionalGroupsSequence = [shared]
     groups = []
     for number, z in enumerate(shown):
-        place = np.array([-120.0, -118.0, 40.0]) + z * spacing_mm * head_normal(orientation)
+        offset_mm = offsets_mm[z] if offsets_mm else z * spacing_mm
+        place = np.array([-120.0, -118.0, 40.0]) + offset_mm * head_normal(orientation)
         group = Dataset()
         group.PlanePositionSequence = [
             _item(ImagePositionPatient=[f"{value:.10g}" for value in place])
@@ -76,7 +81,7 @@ def write_enhanced(
         groups.append(group)
     dataset.PerFrameFunctionalGroupsSequence = groups
     stored = np.stack([hu[z] - (intercepts[k] if intercepts else 0) for k, z in enumerate(shown)])
-    write_slice(dataset, stored.astype(np.int16), path, syntax, change=change)
+    write_slice(dataset, stored.astype(np.int16), path, syntax, encoding=encoding, change=change)
     return path
 
 

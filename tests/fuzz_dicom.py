@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import functools
 import multiprocessing
 import os
 import resource
@@ -33,10 +34,11 @@ from tests.fuzzing.oracle import Verdict, judge
 from tests.fuzzing.seeds import FILES, Seed, all_seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _ADDRESS_SPACE = 12 << 30
 _BATCH = 50
+_TELL_EVERY = 1000
 
 
 @dataclass(slots=True)
@@ -174,8 +176,16 @@ class _Worker:
 class _Run:
     """Hands numbers out to workers and collects what comes back."""
 
-    def __init__(self, numbers: Iterable[int], seed: int, seconds: float, workers: int) -> None:
+    def __init__(
+        self,
+        numbers: Iterable[int],
+        seed: int,
+        seconds: float,
+        workers: int,
+        say: Callable[[str], object],
+    ) -> None:
         self._todo = deque(numbers)
+        self._total, self._say = len(self._todo), say
         self._seed, self._seconds = seed, seconds
         self._again: set[int] = set()
         self.summary = Summary()
@@ -227,6 +237,10 @@ class _Run:
         self.summary.outcomes[verdict.outcome or "failed"] += 1
         if verdict.defects:
             self.summary.defects[number] = verdict.defects
+            self._say(f"  {number}: {'; '.join(verdict.defects)}")
+        done = self.summary.outcomes.total()
+        if done % _TELL_EVERY == 0:
+            self._say(f"{done} of {self._total} mutations")
 
     def _lost(self, worker: _Worker, how: str) -> None:
         """A worker that died or stands still; a hang must happen twice to be one."""
@@ -248,7 +262,13 @@ class _Run:
 
 
 def fuzz(
-    mutations: int, *, seed: int = 0, seconds: float = 5, workers: int = 2, first: int = 0
+    mutations: int,
+    *,
+    seed: int = 0,
+    seconds: float = 5,
+    workers: int = 2,
+    first: int = 0,
+    say: Callable[[str], object] = lambda text: None,
 ) -> Summary:
     """Runs mutations ``first`` and on, in worker processes.
 
@@ -258,8 +278,9 @@ def fuzz(
         seconds: What reading a mutant, alone or in its folder, may take.
         workers: Processes.
         first: Number of the first.
+        say: Told each defect as it is found, and how far the run is.
     """
-    return _Run(range(first, first + mutations), seed, seconds, workers).finish()
+    return _Run(range(first, first + mutations), seed, seconds, workers, say).finish()
 
 
 def _replay(seed: int, number: int, keep: Path) -> None:
@@ -292,6 +313,7 @@ def main() -> int:
         seconds=options.seconds_per_file,
         workers=options.workers,
         first=options.first,
+        say=functools.partial(print, file=sys.stderr, flush=True),
     )
     print(summary)
     return 1 if summary.defects else 0

@@ -9,6 +9,7 @@ encoding than the transfer syntax says, a value representation other than the di
 from __future__ import annotations
 
 import math
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ _BINARY_NUMBERS = {
     b"UL": ("L", 4),
     b"US": ("H", 2),
 }
+_DECIMAL = re.compile(rb" *[-+]?\.?\d[-+.\dEe \\]*")
 _FIRST_READ = 1 << 15  # the headers of most CT slices are smaller
 _MAX_META = 1 << 20
 _MAX_WINDOW = 1 << 28
@@ -147,7 +149,7 @@ class Elements:
         value, vr = self._values.get(tag, (b"", b""))
         values: Iterable[float | str]
         try:
-            if vr in _BINARY_NUMBERS:
+            if vr in _BINARY_NUMBERS and not spells_number(value):
                 kind, width = _BINARY_NUMBERS[vr]
                 order = "<" if self.little_endian else ">"
                 values = struct.unpack(f"{order}{len(value) // width}{kind}", value)
@@ -159,6 +161,14 @@ class Elements:
         except (ValueError, struct.error):
             return None
         return found if all(map(math.isfinite, found)) else None
+
+
+def spells_number(value: bytes) -> bool:
+    """Whether bytes are decimal digits, whatever representation is claimed for them.
+
+    As a binary number they would be one that nobody means: 12 336 HU, or 1e-70 mm.
+    """
+    return _DECIMAL.fullmatch(value) is not None
 
 
 class CutError(DamagedError):

@@ -93,8 +93,8 @@ def _numbered_runs(places: Places) -> list[list[SliceHeader]]:
     """Images in the order of their numbers, cut wherever a position comes again.
 
     Empty where the parts are no reconstructions: these lie beside one another, and each is
-    numbered from one end to the other. One stray image in the midst of a series, at the place
-    of another, cuts the numbers into two parts as well.
+    numbered from one end to the other. One stray image at the place of another cuts the numbers
+    into two parts as well: in the midst of a series, or, one image alone, at its end.
     """
     place_of = {id(header): k for k, place in enumerate(places) for header in place}
     headers = [header for place in places for header in place]
@@ -111,5 +111,5 @@ def _numbered_runs(places: Places) -> list[list[SliceHeader]]:
         runs[-1].append(header)
         covered[-1].add(place)
     ordered = [sorted(run, key=lambda header: place_of[id(header)]) for run in runs]
-    beside = all(2 * len(a & b) > min(len(a), len(b)) for a, b in pairwise(covered))
+    beside = all(2 * len(a & b) > min(len(a), len(b)) > 1 for a, b in pairwise(covered))
     return ordered if beside and all(map(_counts_on, ordered)) else []

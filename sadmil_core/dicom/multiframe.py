@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pydicom import dcmread
 
 from sadmil_core.dicom.codes import WarningCode
-from sadmil_core.dicom.elements import DamagedError
+from sadmil_core.dicom.elements import DamagedError, spells_number
 from sadmil_core.dicom.header import (
     directions,
     is_hounsfield,
@@ -73,7 +73,7 @@ def _frame_header(header: SliceHeader, frame_number: int, groups: Sequence[Datas
     def value(sequence: str, keyword: str) -> Any:
         for group in groups:
             for item in _items(group, sequence)[:1]:
-                found = item.get(keyword)
+                found = _value(item, keyword)
                 if found not in (None, ""):
                     return found
         return None
@@ -113,6 +113,16 @@ def _frame_header(header: SliceHeader, frame_number: int, groups: Sequence[Datas
         image_type=_joined(frame_type) if frame_type else header.image_type,
         departures=(*header.departures, *([WarningCode.NOT_HOUNSFIELD] if odd else [])),
     )
+
+
+def _value(item: Dataset, keyword: str) -> Any:
+    """The value of an element; the parts of a number that stands there as text, as texts."""
+    if keyword not in item:
+        return None
+    raw = item.get_item(keyword).value
+    if isinstance(raw, bytes) and spells_number(raw):
+        return raw.decode("ascii").split("\\")
+    return item.get(keyword)
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:

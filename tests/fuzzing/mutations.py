@@ -313,8 +313,10 @@ def _rewrite(document: Document, span: Span, value: bytes, vr: bytes | None = No
     return element(span.tag, vr, value, explicit=document.explicit, order=document.order)
 
 
-def _is_measured(document: Document, span: Span) -> bool:
-    """Whether something states the length of what the element stands in."""
+def _misleads(document: Document, span: Span, value: bytes) -> bool:
+    """Whether another value no longer fits a length that is stated around the element."""
+    if len(value) == span.end - span.value:
+        return False
     outer = [s for s in document.spans if s.start < span.start and s.end >= span.end]
     ends = (document.body[s.length_at : s.length_at + s.length_width] for s in outer)
     return any(length != b"\xff" * 4 for length in ends)
@@ -324,7 +326,7 @@ def _value(case: Case, document: Document, rng: Random) -> None:
     span = _some(document, rng)
     vr = span.vr or dict(_WANTED).get(span.tag, b"LO")
     value = _extreme(vr, document.order, rng)
-    framing = _is_measured(document, span)
+    framing = _misleads(document, span, value)
     case.note(f"value of {span.tag:08X} -> {value[:40]!r}", span.tag, framing=framing)
     case.put(document, span.start, span.end, _rewrite(document, span, value))
 
@@ -362,7 +364,7 @@ def _siblings_value(case: Case, document: Document, rng: Random) -> None:
     if not same or other.explicit != document.explicit or other.little != document.little:
         return _value(case, document, rng)
     value = other.value_of(rng.choice(same))
-    framing = _is_measured(document, span)
+    framing = _misleads(document, span, value)
     case.note(f"{span.tag:08X} as in a sibling, {value[:40]!r}", span.tag, framing=framing)
     return case.put(document, span.start, span.end, _rewrite(document, span, value))
 

@@ -1,18 +1,24 @@
-"""The order of slices and what belongs together: the mistakes nobody would see."""
+"""What belongs together: several series, studies, reconstructions and objects in one folder."""
 
 from __future__ import annotations
 
-import itertools
-import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sadmil_core.dicom import WarningCode, build_stacks, index_folder, load_volume, read_headers
-from sadmil_core.dicom.header import SliceHeader
+from sadmil_core.dicom import (
+    SkippedFile,
+    SkipReason,
+    StackEntry,
+    WarningCode,
+    index_folder,
+    load_volume,
+    merge_indexes,
+    read_headers,
+)
 from tests.synthetic import (
-    AXIAL,
     SERIES,
     STUDY,
     delete,
@@ -21,88 +27,20 @@ from tests.synthetic import (
     only,
     only_entry,
     set_to,
-    tilted,
     write_series,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sadmil_core.dicom import StackEntry
-
-ORIENTATIONS = {
-    "head first supine": AXIAL,
-    "normal towards the feet": (-1, 0, 0, 0, 1, 0),
-    "feet first, upside down": (1, 0, 0, 0, -1, 0),
-    "prone": (-1, 0, 0, 0, -1, 0),
-    "turned in the plane": (0, 1, 0, -1, 0, 0),
-    "tilted forwards": tilted(20),
-    "tilted backwards": tilted(-24),
-    "tilted, normal towards the feet": (-1, *tilted(20)[1:]),
-}
 
 
 def _codes(entry: StackEntry) -> set[str]:
     return set(entry.warning_codes)
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS.values(), ids=ORIENTATIONS)
-@pytest.mark.parametrize("names", [{"shuffle_names": True}, {"from_head": True}], ids=str)
-def test_slice_0_is_the_foot_end_whatever_names_and_normal_say(
-    tmp_path: Path, orientation: tuple[float, ...], names: dict[str, bool]
-) -> None:
-    paths = write_series(tmp_path, orientation=orientation, **names)
-    volume = load(tmp_path)
-    assert [header.path for header in volume.entry.slices] == paths
-    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
-    assert list(np.diff(volume.entry.geometry.position_mm)) == pytest.approx([5.0] * 5)
-    assert np.all(np.diff(volume.entry.geometry.z_mm) > 0)
-
-
-def test_instance_numbers_never_decide_where_positions_are_known(tmp_path: Path) -> None:
-    paths = write_series(tmp_path, change=set_to(InstanceNumber=lambda z: [3, 1, 2, 9, 9, 0][z]))
-    assert [header.path for header in only_entry(index_folder(tmp_path)).slices] == paths
-
-
-def test_positions_are_ordered_as_numbers_not_as_texts(tmp_path: Path) -> None:
-    write_series(tmp_path, offsets_mm=[-49.5, -41, -40.25, -35, 960, 60.0 + 1e3])
-    np.testing.assert_array_equal(load(tmp_path).hu, encoded_hu(6))
-
-
-def test_the_order_does_not_depend_on_the_order_of_the_headers(tmp_path: Path) -> None:
-    paths = write_series(tmp_path, slices=4)
-    headers = [header for path in paths for header in read_headers(path)]
-    for shuffled in itertools.permutations(headers):
-        (entry,) = build_stacks(h for h in shuffled if isinstance(h, SliceHeader))
-        assert [header.path for header in entry.slices] == paths
-
-
-def test_without_positions_the_instance_numbers_decide_and_a_warning_says_so(
-    tmp_path: Path,
-) -> None:
-    write_series(tmp_path, slices=12, name="{}.dcm", change=delete("ImagePositionPatient"))
-    volume = load(tmp_path)
-    np.testing.assert_array_equal(volume.hu, encoded_hu(12))
-    assert not volume.entry.geometry.has_positions
-    assert _codes(volume.entry) == {WarningCode.NO_POSITIONS}
-
-
-@pytest.mark.parametrize("position", [["nan", "0", "1"], ["1", "2"], []], ids=str)
-def test_a_slice_with_an_unusable_position_is_set_apart_not_guessed(
-    tmp_path: Path, position: list[str]
-) -> None:
-    write_series(tmp_path, change=only(2, set_to(ImagePositionPatient=position)))
-    entries = index_folder(tmp_path).entries
-    assert sorted(len(entry.slices) for entry in entries) == [1, 5]
-    assert all(WarningCode.SERIES_SPLIT in _codes(entry) for entry in entries)
-    alone = min(entries, key=lambda entry: len(entry.slices))
-    assert WarningCode.NO_POSITIONS in _codes(alone)
-
-
-def test_nested_folders_and_non_ascii_names_are_read(tmp_path: Path) -> None:
-    folder = tmp_path / "Prüfung 頭部" / "série n° 1"
-    write_series(folder, name="coupe é {:03d}")
-    np.testing.assert_array_equal(load(tmp_path).hu, encoded_hu(6))
+def _reason(path: Path) -> SkipReason:
+    found = read_headers(path)
+    assert isinstance(found, SkippedFile)
+    assert found.path == path
+    assert found.message
+    return found.reason
 
 
 def test_two_series_in_one_folder_stay_apart(tmp_path: Path) -> None:
@@ -154,35 +92,6 @@ def test_orientation_and_spacing_that_differ_by_rounding_do_not_split(tmp_path: 
     volume = load(tmp_path)
     np.testing.assert_array_equal(volume.hu, encoded_hu(6))
     assert volume.entry.warnings == ()
-
-
-def test_a_copied_file_counts_once_and_the_first_path_is_kept(tmp_path: Path) -> None:
-    paths = write_series(tmp_path / "b")
-    (tmp_path / "a").mkdir()
-    shutil.copy(paths[3], tmp_path / "a" / "copy.dcm")
-    entry = only_entry(index_folder(tmp_path))
-    assert entry.slices[3].path == tmp_path / "a" / "copy.dcm"
-    assert entry.shape[0] == 6
-    assert _codes(entry) == {WarningCode.DUPLICATES_DROPPED}
-
-
-@pytest.mark.parametrize("syntax", ["explicit", "rle"])
-def test_the_same_pixels_at_the_same_position_count_once(tmp_path: Path, syntax: str) -> None:
-    write_series(tmp_path, name="a{}.dcm")
-    write_series(tmp_path, name="b{}.dcm", uid_start=50, syntax=syntax)
-    entry = only_entry(index_folder(tmp_path))
-    assert [header.path.name[0] for header in entry.slices] == ["a"] * 6
-    assert WarningCode.DUPLICATES_DROPPED in _codes(entry)
-
-
-def test_other_pixels_at_the_same_position_are_a_second_stack(tmp_path: Path) -> None:
-    write_series(tmp_path, name="a{}.dcm")
-    other = encoded_hu(6) + np.int16(500)
-    write_series(tmp_path, name="b{}.dcm", uid_start=50, hu=other)
-    first, second = index_folder(tmp_path).entries
-    np.testing.assert_array_equal(load_volume(first).hu, encoded_hu(6))
-    np.testing.assert_array_equal(load_volume(second).hu, other)
-    assert WarningCode.SERIES_SPLIT in _codes(first) & _codes(second)
 
 
 def test_two_reconstructions_in_one_series_are_not_mixed_whatever_the_names(
@@ -244,3 +153,44 @@ def test_studies_that_share_a_series_uid_are_never_mixed_and_keep_distinct_keys(
     for entry in entries:
         expected = encoded_hu(6) if entry.study_instance_uid == STUDY else other
         np.testing.assert_array_equal(load_volume(entry).hu, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (set_to(Modality="MR"), SkipReason.NOT_CT),
+        (delete("Modality"), SkipReason.INCOMPLETE_HEADER),
+        (set_to(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), SkipReason.LOCALIZER),
+        (set_to(SamplesPerPixel=3), SkipReason.NOT_GRAYSCALE),
+        (set_to(NumberOfFrames=2), SkipReason.TRUNCATED),
+        (delete("SeriesInstanceUID"), SkipReason.INCOMPLETE_HEADER),
+        (set_to(SOPInstanceUID=""), SkipReason.INCOMPLETE_HEADER),
+        (delete("PixelData"), SkipReason.TRUNCATED),
+        (delete("Rows"), SkipReason.INCOMPLETE_HEADER),
+    ],
+)
+def test_what_is_no_ct_slice_is_passed_over_with_its_reason(
+    tmp_path: Path, change: Any, reason: SkipReason
+) -> None:
+    (path,) = write_series(tmp_path, slices=1, change=change)
+    assert _reason(path) is reason
+
+
+def test_a_localizer_inside_a_series_is_not_one_of_its_slices(tmp_path: Path) -> None:
+    write_series(tmp_path, change=only(2, set_to(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])))
+    index = index_folder(tmp_path)
+    assert only_entry(index).shape[0] == 5
+    assert [file.reason for file in index.skipped] == [SkipReason.LOCALIZER]
+
+
+def test_merged_indexes_read_each_file_once_and_join_a_series_in_two_folders(
+    tmp_path: Path,
+) -> None:
+    write_series(tmp_path / "a", left_out=(3, 4, 5))
+    write_series(tmp_path / "b", left_out=(0, 1, 2))
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    parts = [index_folder(tmp_path / name) for name in ("b", "a", "link", ".")]
+    merged = merge_indexes(parts)
+    entry = only_entry(merged)
+    assert entry.shape[0] == 6
+    assert entry.warnings == ()
