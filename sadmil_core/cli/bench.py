@@ -23,7 +23,6 @@ def bench(
     ] = True,
 ) -> None:
     """Measure speed against what one would otherwise use; prints a JSON document."""
-    _require_simpleitk()
     from sadmil_core.atomic import replacing
     from sadmil_core.bench import as_document
     from sadmil_core.bench.loading import compare_loading, first_slice_share
@@ -43,16 +42,6 @@ def bench(
     if out is not None:
         with replacing(out) as stream:
             stream.write(f"{text}\n".encode())
-
-
-def _require_simpleitk() -> None:
-    try:
-        import SimpleITK  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "The benchmark compares with SimpleITK, which is not installed.",
-            remedy="pip install 'sadmil-viewer[bench]'",
-        ) from error
 
 
 def _measure_window() -> Any:

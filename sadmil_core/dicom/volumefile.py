@@ -345,8 +345,7 @@ def read_volume_slice(header: SliceHeader) -> NDArray[np.int16] | NDArray[np.flo
         (rows, columns) int16, or float32 where the file holds floating-point numbers.
 
     Raises:
-        ValueError: The file has another shape than when it was indexed.
-        RuntimeError: It cannot be read.
+        ValueError: It cannot be read, or has another shape than when it was indexed.
     """
     voxels = _read_voxels(str(header.path), header.file_stamp)
     plane = voxels[(header.frame_number or 1) - 1]
@@ -371,7 +370,10 @@ def _read_voxels(path: str, stamp: tuple[int, int]) -> NDArray[Any]:
     """All voxels of a file, (slices, rows, columns), axes permuted and turned."""
     import SimpleITK as sitk  # noqa: N813
 
-    image = sitk.ReadImage(path)
+    try:
+        image = sitk.ReadImage(path)
+    except RuntimeError as error:  # whose text names places in ITK's sources
+        raise ValueError("its voxels cannot be read") from error
     order, signs = _axes_to_lps(np.array(image.GetDirection()).reshape(3, 3))
     voxels = sitk.GetArrayFromImage(image).transpose([2 - axis for axis in reversed(order)])
     turned: NDArray[Any] = voxels[tuple(slice(None, None, int(sign)) for sign in reversed(signs))]
