@@ -55,7 +55,6 @@ def bench(
 def _require_extra() -> None:
     try:
         import imagecodecs  # noqa: F401
-        import SimpleITK  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"The benchmark needs {error.name}, which is not installed.",

@@ -37,7 +37,7 @@ def index(
         list[Path],
         typer.Argument(
             metavar="PATH...",
-            help="Files or folders; each may hold many studies.",
+            help="Files, folders or zip archives; each may hold many studies.",
             show_default=False,
         ),
     ],

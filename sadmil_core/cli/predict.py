@@ -47,7 +47,9 @@ class Precision(StrEnum):
 def predict(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Files or folders; each may hold many studies."),
+        typer.Argument(
+            metavar="PATH...", help="Files, folders or zip archives; each may hold many studies."
+        ),
     ],
     model: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="An installed model, or a checkpoint file.")

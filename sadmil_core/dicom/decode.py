@@ -31,6 +31,7 @@ from pydicom.uid import (
 
 from sadmil_core.dicom.header import ENCAPSULATED_UNCOMPRESSED, NATIVE
 from sadmil_core.dicom.jpeg import JpegFrame, decode_words, read_jpeg_frame
+from sadmil_core.dicom.volumefile import read_volume_slice
 from sadmil_core.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -78,8 +79,10 @@ def rescale_of(header: SliceHeader, *, mend_quirk: bool = True) -> tuple[float, 
 
 
 def needs_float(header: SliceHeader, *, mend_quirk: bool = True) -> bool:
-    """Whether the rescale is fractional, so that int16 would round HU."""
-    return any(not value.is_integer() for value in rescale_of(header, mend_quirk=mend_quirk))
+    """Whether stored values or the rescale are fractional, so that int16 would round HU."""
+    return header.is_fractional or any(
+        not value.is_integer() for value in rescale_of(header, mend_quirk=mend_quirk)
+    )
 
 
 def hu_type(header: SliceHeader, *, mend_quirk: bool = True) -> np.dtype[Any]:
@@ -122,6 +125,9 @@ def decode_into(header: SliceHeader, out: HUArray, *, mend_quirk: bool = True) -
     """
     with _meaning_decode_errors(header):
         _check_unchanged(header)
+        if header.is_volume:
+            out[...] = read_volume_slice(header)
+            return
         mends = mend_quirk and has_rsna_quirk(header)
         rescale = rescale_of(header, mend_quirk=mend_quirk)
         if _converts_in_place(header, out, rescale):
@@ -232,7 +238,8 @@ def digest_stored(header: SliceHeader) -> bytes:
     Raises:
         DecodeError: As for :func:`decode_hu`.
     """
-    return hashlib.sha256(read_stored(header).tobytes()).digest()
+    values = decode_hu(header) if header.is_volume else read_stored(header)
+    return hashlib.sha256(values.tobytes()).digest()
 
 
 @contextmanager

@@ -23,12 +23,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sadmil_core.dicom.codes import SkippedFile, SkipReason
 from sadmil_core.dicom.decode import decode_into, digest_stored, hu_type
-from sadmil_core.dicom.decode_process import ANSWER, DIGEST, DONE, HU, REQUEST, TIME_LIMIT_S
+from sadmil_core.dicom.decode_process import (
+    ANSWER,
+    DIGEST,
+    DONE,
+    HU,
+    REQUEST,
+    TIME_LIMIT_S,
+    VOLUME,
+)
 from sadmil_core.errors import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from sadmil_core.dicom.decode import HUArray
     from sadmil_core.dicom.header import SliceHeader
@@ -85,6 +95,9 @@ def decode_slices(
                 (k for k in range(done, len(headers)) if not headers[k].is_compressed), len(headers)
             )
             outcomes += _POOL.decode(headers[done:last], targets[done:last], mend_quirk)
+            if headers[done].is_volume and outcomes[-1] is not None:
+                # One file is behind them all: what ended the process once would end it again.
+                outcomes += outcomes[-1:] * (last - len(outcomes))
         else:
             outcomes.append(_decode_here(headers[done], targets[done], mend_quirk))
     return outcomes
@@ -96,6 +109,25 @@ def digest_slice(header: SliceHeader) -> bytes:
         return _POOL.digest(header) if header.is_compressed else digest_stored(header)
     except DecodeError:
         return os.fsencode(header.path)
+
+
+def read_volume_file(path: Path) -> tuple[SliceHeader, ...] | SkippedFile:
+    """Reads the headers of a NIfTI, NRRD or MetaImage file, in another process.
+
+    Returns:
+        One header an axial slice, foot to head; or why the file is of no use.
+    """
+    try:
+        return _POOL.headers(path)
+    except DecodeError as error:
+        return SkippedFile(path, SkipReason.UNREADABLE, Exception.__str__(error))
+    except _CrashedError:
+        _log.warning("the reader of a volume file crashed or hung")
+        return SkippedFile(
+            path,
+            SkipReason.DAMAGED,
+            f"damaged: its reader crashed, or took longer than {TIME_LIMIT_S:g} s",
+        )
 
 
 def _decode_here(header: SliceHeader, target: HUArray, mend_quirk: bool) -> DecodeError | None:
@@ -130,8 +162,10 @@ class _Process:
             pipesize=_PIPE_BYTES,
         )
 
-    def ask(self, task: str, headers: Sequence[SliceHeader], mend_quirk: bool = True) -> None:
-        """Sends a request; as many answers follow as there are headers.
+    def ask(
+        self, task: str, headers: Sequence[SliceHeader | Path], mend_quirk: bool = True
+    ) -> None:
+        """Sends a request; as many answers follow as there are headers or files.
 
         Raises:
             _CrashedError: The process is gone.
@@ -218,6 +252,18 @@ class _Pool:
                 return process.answer()
         except _CrashedError as error:
             raise _crash_of(header) from error
+
+    def headers(self, path: Path) -> tuple[SliceHeader, ...] | SkippedFile:
+        """The headers of a volume file.
+
+        Raises:
+            _CrashedError: Its reader crashed.
+            DecodeError: The system starts no further process.
+        """
+        with self._borrowed() as process:
+            process.ask(VOLUME, [path])
+            found: tuple[SliceHeader, ...] | SkippedFile = pickle.loads(process.answer())
+        return found
 
     @contextmanager
     def _borrowed(self) -> Iterator[_Process]:

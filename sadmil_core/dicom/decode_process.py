@@ -15,16 +15,19 @@ import pickle
 import struct
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sadmil_core.dicom.decode import decode_hu, digest_stored
+from sadmil_core.dicom.volumefile import forget_volume, read_volume_headers
 from sadmil_core.errors import DecodeError
 
 if TYPE_CHECKING:
     from sadmil_core.dicom.header import SliceHeader
 
-HU, DIGEST = "hu", "digest"
-"""Tasks: a slice's Hounsfield units; a fingerprint of its stored values."""
+HU, DIGEST, VOLUME = "hu", "digest", "volume"
+"""Tasks: a slice's Hounsfield units; a fingerprint of its stored values; the headers of a volume
+file, of which there is a path in place of a header."""
 REQUEST, ANSWER = struct.Struct("<Q"), struct.Struct("<sQ")
 DONE, FAILED = b"d", b"f"
 TIME_LIMIT_S = 30.0
@@ -45,12 +48,15 @@ def main() -> None:
             faulthandler.dump_traceback_later(TIME_LIMIT_S, exit=True, file=sys.stderr)
             _answer(answers, task, header, mend_quirk)
             faulthandler.cancel_dump_traceback_later()
+        forget_volume()
 
 
-def _answer(answers: BinaryIO, task: str, header: SliceHeader, mend_quirk: bool) -> None:
+def _answer(answers: BinaryIO, task: str, header: SliceHeader | Path, mend_quirk: bool) -> None:
     kind: bytes
     try:
-        if task == HU:
+        if isinstance(header, Path):
+            payload = memoryview(pickle.dumps(read_volume_headers(header)))
+        elif task == HU:
             payload = decode_hu(header, mend_quirk=mend_quirk).data.cast("B")
         else:
             payload = memoryview(digest_stored(header))

@@ -50,6 +50,8 @@ NATIVE = frozenset(
         GE_PRIVATE_SYNTAX,
     }
 )
+NIFTI, NRRD, METAIMAGE = "NIfTI", "NRRD", "MetaImage"
+"""Volume files, whose format stands in place of a transfer syntax."""
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 _NO_CONTRAST = re.compile(r"(NO|NON|NONE|N|WITHOUT|W/O|WO|NIL|NATIVE|PLAIN|UNENHANCED|0)\b|[-.?]")
@@ -140,6 +142,7 @@ class SliceHeader:
         fragments: Where the fragments of the slice's compressed pixel data stand; empty where
             it is native, and in a deflated file.
         departures: What is odd about the file and was dealt with.
+        is_fractional: Stored values are floating-point numbers, as volume files may hold.
     """
 
     path: Path
@@ -179,6 +182,12 @@ class SliceHeader:
     pixel_offset: int | None = None
     fragments: tuple[Fragment, ...] = ()
     departures: tuple[WarningCode, ...] = ()
+    is_fractional: bool = False
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether it is a slice of a NIfTI, NRRD or MetaImage file."""
+        return self.transfer_syntax in (NIFTI, NRRD, METAIMAGE)
 
     @property
     def has_valid_uids(self) -> bool:
@@ -189,7 +198,7 @@ class SliceHeader:
     @property
     def is_compressed(self) -> bool:
         """Whether its pixels have to go through a decoder."""
-        return bool(self.fragments)
+        return bool(self.fragments) or self.is_volume
 
 
 def read_headers(path: Path) -> tuple[SliceHeader, ...] | SkippedFile:

@@ -19,10 +19,11 @@ from sadmil_core.dicom.archive import (
     shown_path,
 )
 from sadmil_core.dicom.codes import SkippedFile, SkipReason
-from sadmil_core.dicom.decode_pool import digest_slice
+from sadmil_core.dicom.decode_pool import digest_slice, read_volume_file
 from sadmil_core.dicom.dicomdir import is_dicomdir, read_dicomdir
 from sadmil_core.dicom.header import SliceHeader, read_headers
 from sadmil_core.dicom.stacks import StackEntry, build_stacks
+from sadmil_core.dicom.volumefile import volume_format
 from sadmil_core.errors import InputError
 from sadmil_core.progress import Progress, no_progress
 
@@ -116,7 +117,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _read_file(path: Path) -> tuple[SliceHeader, ...] | SkippedFile:
-    found = read_headers(path)
+    found = read_volume_file(path) if volume_format(path) else read_headers(path)
     foreign = isinstance(found, SkippedFile) and found.reason in _FOREIGN
     if foreign and _is_archive(path):
         return SkippedFile(

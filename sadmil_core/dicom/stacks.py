@@ -49,6 +49,10 @@ _DEPARTURES = {
     "but values may not be Hounsfield units",
     WarningCode.RSNA_12BIT_QUIRK: "stored values show the RSNA 12-bit defect and are mended "
     "(+1000, wrapped at 4096, intercept -1000)",
+    WarningCode.VOLUME_FILE: "a volume file, which has no DICOM header: values are taken for "
+    "Hounsfield units, and its UIDs are made up from its content",
+    WarningCode.NIFTI_PLACEMENT: "the NIfTI header places the volume twice, and not alike: its "
+    "sform was taken where that is rigid and in scanner coordinates, else its qform",
     WarningCode.UNKNOWN_CHARACTER_SET: "unknown character set: names may be misspelt",
 }
 """What a header departs in, for people."""

@@ -16,6 +16,7 @@ from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, Warni
 from sadmil_core.dicom.decode import needs_float
 from sadmil_core.dicom.decode_pool import decode_slices, process_count
 from sadmil_core.dicom.stacks import make_stack
+from sadmil_core.dicom.volumefile import narrowed
 from sadmil_core.errors import DecodeError
 from sadmil_core.progress import Progress, no_progress
 
@@ -109,6 +110,10 @@ class VolumeLoad:
 
     def _decoded(self, order: list[int]) -> Generator[_Arrival]:
         """Decodes slices, in about this order, and yields each as it arrives."""
+        if self.entry.slices[0].is_volume:
+            # At once, and by one process: each that has a part of it would read the whole file.
+            yield from self._decode_batch(order)
+            return
         compressed = any(header.is_compressed for header in self.entry.slices)
         if not compressed and self.hu.nbytes < _WORTH_THREADS_BYTES:
             # Copying so little takes less time than handing it to threads.
@@ -152,6 +157,8 @@ class VolumeLoad:
         entry, hu = self.entry, self.hu
         if failures:
             entry, hu = self._without(failures)
+        if entry.slices[0].is_volume:
+            hu = narrowed(hu)
         if not self._mend_quirk:
             entry = replace(entry, warnings=tuple(map(_unmended, entry.warnings)))
         for warning in entry.warnings:

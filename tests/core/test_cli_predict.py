@@ -9,14 +9,17 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 
 from sadmil_core.cli.app import main
+from sadmil_core.dicom import index_folder, load_volume
 from sadmil_core.predict import Predictor
 from tests.bodies import write_head
 from tests.networks import save_small
@@ -92,6 +95,39 @@ def test_the_program_itself_starts_and_answers(tmp_path: Path, model: Path) -> N
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "marked slices" in done.stdout
+
+
+def test_an_archive_reads_as_its_folder_does(tmp_path: Path, sadmil: Run) -> None:
+    paths = write_head(tmp_path / "scan")
+    truncate(paths[9], 9)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for path in paths:
+            archive.write(path, f"scan/{path.name}")
+    for name in ("scan", "x.zip"):
+        out = tmp_path / f"{name}.csv"
+        outcome = sadmil(tmp_path / name, "--csv", out, "--json", out.with_suffix(".json"))
+        assert outcome.status == 1  # a file is lost
+    assert f"{tmp_path / 'x.zip' / 'scan' / paths[9].name}: TRUNCATED" in outcome.err
+    assert (tmp_path / "x.zip.csv").read_bytes() == (tmp_path / "scan.csv").read_bytes()
+    assert sadmil(tmp_path / "x.zip", "--csv", tmp_path / "x.zip").status == 2
+
+
+def test_a_volume_file_is_read_and_its_doubts_are_said(tmp_path: Path, sadmil: Run) -> None:
+    write_head(tmp_path / "scan")
+    volume = load_volume(index_folder(tmp_path / "scan").entries[0])
+    image = sitk.GetImageFromArray(volume.hu)
+    geometry = volume.entry.geometry
+    image.SetOrigin(geometry.origins_mm[0])
+    image.SetSpacing((geometry.column_spacing_mm, geometry.row_spacing_mm, geometry.spacing_mm))
+    sitk.WriteImage(image, str(tmp_path / "x.nii.gz"))
+    found = []
+    for name in ("scan", "x.nii.gz"):
+        outcome = sadmil(tmp_path / name, "--csv", tmp_path / "out.csv")
+        assert outcome.status == 0
+        found.append([(row["attention"], row["z_mm"]) for row in _rows(tmp_path / "out.csv")])
+    assert found[0] == found[1]
+    assert "VOLUME_FILE: a volume file" in outcome.err
+    assert "NO_MODALITY" in outcome.err
 
 
 def _folder_without_dicom(folder: Path) -> None:

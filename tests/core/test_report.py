@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,11 @@ def test_every_column_and_code_is_described() -> None:
     text = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
     codes = (*FitnessCode, *ReadoutReason, *COLUMNS.split(","))
     assert [code for code in codes if f"`{code}`" not in text] == []
+    # Some codes are of several kinds, and described under each.
+    for heading, kind in (("Warning codes", WarningCode), ("Why files are skipped", SkipReason)):
+        section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        described = set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
+        assert described == set(map(str, kind)), heading
 
 
 def test_read_outs_can_be_given(record: ScanRecord) -> None:
