@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from sadmil_core.dicom import SliceHeader, WarningCode, read_headers
+from sadmil_core.dicom import SliceHeader, WarningCode, index_folder, read_headers
 from sadmil_core.dicom.decode import decode_hu
 from sadmil_core.errors import DecodeError
 from tests.synthetic import (
@@ -17,6 +17,7 @@ from tests.synthetic import (
     delete,
     encoded_hu,
     load,
+    only_entry,
     set_to,
     write_series,
 )
@@ -177,3 +178,106 @@ def test_a_file_that_vanished_after_indexing_is_a_decode_error(tmp_path: Path) -
     path.unlink()
     with pytest.raises(DecodeError, match=path.name):
         decode_hu(header)
+
+
+@pytest.mark.parametrize("high_bit", [12, 14, 15])
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+def test_bits_that_stand_higher_in_the_word_are_read_and_said(
+    tmp_path: Path, high_bit: int, signed: bool
+) -> None:
+    """Old images have their twelve bits at the top of the word; junk may lie beside them."""
+
+    def shift(dataset: Dataset, z: int) -> None:
+        low = high_bit - 11
+        words = np.frombuffer(dataset.PixelData, np.uint16).astype(np.uint32) & 0xFFF
+        junk = (1 << low) - 1 | (0xFFFF << high_bit + 1)
+        dataset.PixelData = ((words << low | junk) & 0xFFFF).astype(np.uint16).tobytes()
+        dataset.HighBit = high_bit
+
+    hu = np.linspace(-1024, 1023, 96).round().astype(np.int16).reshape(2, 6, 8)
+    write_series(
+        tmp_path,
+        hu=hu,
+        bits_stored=12,
+        signed=signed,
+        intercept=0 if signed else -1024,
+        change=shift,
+    )
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, hu)
+    (warning,) = volume.entry.warnings
+    assert warning.code == WarningCode.ODD_HIGH_BIT
+
+
+@pytest.mark.parametrize("high_bit", [3, 40, None])
+def test_a_high_bit_that_cannot_be_is_taken_from_bits_stored(
+    tmp_path: Path, high_bit: int | None
+) -> None:
+    write_series(tmp_path, change=set_to(HighBit=high_bit))
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
+    expected = () if high_bit is None else (WarningCode.ODD_HIGH_BIT,)
+    assert volume.entry.warning_codes == expected
+
+
+@pytest.mark.parametrize("change", [delete("PixelRepresentation"), set_to(PixelRepresentation=7)])
+def test_values_without_a_sign_are_taken_as_unsigned_and_said(tmp_path: Path, change: Any) -> None:
+    write_series(tmp_path, signed=False, intercept=-1024, change=change)
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
+    assert volume.entry.warning_codes == (WarningCode.NO_SIGN,)
+
+
+@pytest.mark.parametrize("keyword", ["BitsAllocated", "BitsStored"])
+def test_missing_bits_come_from_what_else_the_file_says(tmp_path: Path, keyword: str) -> None:
+    write_series(tmp_path, change=delete(keyword))
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
+    assert volume.entry.warning_codes == (WarningCode.NO_BITS,)
+
+
+@pytest.mark.parametrize("kind", ["US", "OD", "mgml"])
+def test_a_rescale_to_something_else_than_hounsfield_units_is_applied_and_said(
+    tmp_path: Path, kind: str
+) -> None:
+    write_series(tmp_path, intercept=-1024, change=set_to(RescaleType=kind))
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
+    assert volume.entry.warning_codes == (WarningCode.NOT_HOUNSFIELD,)
+
+
+@pytest.mark.parametrize("kind", ["HU", "hu ", "", None])
+def test_hounsfield_units_however_spelt_are_no_departure(tmp_path: Path, kind: str | None) -> None:
+    write_series(tmp_path, change=set_to(RescaleType=kind))
+    assert only_entry(index_folder(tmp_path)).warnings == ()
+
+
+def _with_table(dataset: Dataset, z: int) -> None:
+    """A Modality LUT (PS3.3 C.11.1) from stored values 0, 1, 2... to 10, 12, 14..."""
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [48, 0, 16], "HU"
+    table.add_new("LUTData", "OW", (2 * np.arange(48) + 10).astype("<u2").tobytes())
+    dataset.ModalityLUTSequence = [table]
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "rle", "deflated"])
+def test_a_modality_table_in_place_of_the_rescale_is_applied_and_said(
+    tmp_path: Path, syntax: str
+) -> None:
+    def change(dataset: Dataset, z: int) -> None:
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+        _with_table(dataset, z)
+
+    stored = np.arange(48).reshape(1, 6, 8)
+    write_series(tmp_path, hu=stored, signed=False, syntax=syntax, change=change)
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, 2 * stored + 10)
+    assert WarningCode.MODALITY_LUT in volume.entry.warning_codes
+
+
+def test_slope_and_intercept_go_before_a_stray_table(tmp_path: Path) -> None:
+    """CT has them (PS3.3 C.8.2.1); the standard allows no table beside them."""
+    write_series(tmp_path, change=_with_table)
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
+    assert WarningCode.MODALITY_LUT not in volume.entry.warning_codes

@@ -120,3 +120,72 @@ def test_an_impossible_orientation_is_taken_as_axial_and_said(
     entry = only_entry(index_folder(tmp_path))
     assert [header.path for header in entry.slices] == paths
     assert WarningCode.NO_ORIENTATION in entry.warning_codes
+
+
+OTHER_PLANES = {
+    "coronal": (1, 0, 0, 0, 0, -1),
+    "coronal, upside down": (1, 0, 0, 0, 0, 1),
+    "sagittal": (0, 1, 0, 0, 0, -1),
+    "oblique": (0.8, 0, -0.6, 0, 1, 0),
+    "doubly oblique": (0.96, 0.28, 0, -0.224, 0.768, -0.6),
+}
+
+
+@pytest.mark.parametrize("orientation", OTHER_PLANES.values(), ids=OTHER_PLANES)
+def test_any_plane_is_ordered_along_its_own_normal(
+    tmp_path: Path, orientation: tuple[float, ...]
+) -> None:
+    write_series(tmp_path, orientation=orientation, shuffle_names=True)
+    volume = load(tmp_path)
+    expected = encoded_hu(6)
+    normal = np.cross(orientation[:3], orientation[3:])
+    np.testing.assert_array_equal(volume.hu, expected)
+    assert np.abs(volume.entry.geometry.normal) == pytest.approx(np.abs(normal))
+    assert volume.entry.geometry.spacing_mm == pytest.approx(5, abs=1e-5)
+    is_axial = abs(normal[2]) >= 0.7
+    assert (WarningCode.NOT_AXIAL in _codes(volume.entry)) != is_axial
+    assert volume.entry.geometry.runs_foot_to_head == is_axial
+
+
+@pytest.mark.parametrize(
+    ("position", "orientation"),
+    [
+        ("HFS", (1, 0, 0, 0, 1, 0)),
+        ("HFP", (-1, 0, 0, 0, -1, 0)),
+        ("HFDR", (0, -1, 0, 1, 0, 0)),
+        ("FFS", (-1, 0, 0, 0, 1, 0)),
+        ("FFP", (1, 0, 0, 0, -1, 0)),
+    ],
+)
+def test_however_the_patient_lies_the_frame_is_the_patients(
+    tmp_path: Path, position: str, orientation: tuple[float, ...]
+) -> None:
+    """PatientPosition says how they lie on the table; positions are in the patient already."""
+    change = set_to(PatientPosition=position)
+    paths = write_series(tmp_path, orientation=orientation, from_head=True, change=change)
+    volume = load(tmp_path)
+    assert [header.path for header in volume.entry.slices] == paths
+    assert volume.entry.geometry.z_mm == (40, 45, 50, 55, 60, 65)
+    assert volume.entry.warnings == ()
+    assert volume.entry.geometry.row_direction == orientation[:3]
+
+
+def test_instance_numbers_that_repeat_or_lack_keep_every_slice_without_positions(
+    tmp_path: Path,
+) -> None:
+    numbers = [4, 4, None, 2, 2, 1]
+    change = set_to(InstanceNumber=lambda z: numbers[z], ImagePositionPatient=None)
+    write_series(tmp_path, change=change)
+    entry = only_entry(index_folder(tmp_path))
+    assert [header.instance_number for header in entry.slices] == [1, 2, 2, 4, 4, None]
+    (warning,) = entry.warnings
+    assert warning.code == WarningCode.NO_POSITIONS
+    assert warning.message.startswith("no slice positions in the files: ordered by InstanceNumber")
+    assert not entry.geometry.runs_foot_to_head
+
+
+@pytest.mark.parametrize("reach", ["1e6", "-99999999"])
+def test_a_position_no_table_reaches_is_none(tmp_path: Path, reach: str) -> None:
+    write_series(tmp_path, change=only(2, set_to(ImagePositionPatient=["0", "0", reach])))
+    sizes = sorted(len(entry.slices) for entry in index_folder(tmp_path).entries)
+    assert sizes == [1, 5]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import Dataset
 
@@ -14,6 +15,9 @@ from sadmil_core.dicom import (
     index_folder,
 )
 from tests.synthetic import (
+    AXIAL,
+    encoded_hu,
+    load,
     only_entry,
     set_to,
     tilted,
@@ -99,3 +103,40 @@ def test_a_tilt_that_explains_the_drift_is_no_shear_warning(tmp_path: Path, angl
         assert WarningCode.TILTED in entry.warning_codes
         assert "SHEARED" not in entry.warning_codes
         assert entry.geometry.shear_deg == pytest.approx(shear, abs=1e-6)
+
+
+@pytest.mark.parametrize("angle", [-20.0, 8.0])
+def test_a_tilted_stack_is_read_in_its_own_slices_never_sheared(
+    tmp_path: Path, angle: float
+) -> None:
+    """The gantry leans, the table moves along z: slices shift against one another."""
+    write_series(
+        tmp_path,
+        orientation=tilted(angle),
+        change=set_to(ImagePositionPatient=lambda z: [-120, -118, 40 + 5 * z]),
+    )
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, encoded_hu(6))
+    assert {origin[1] for origin in volume.entry.geometry.origins_mm} == {-118}
+    (warning,) = volume.entry.warnings
+    assert (warning.code, warning.message) == (
+        WarningCode.TILTED,
+        f"gantry tilt {angle:+.1f} degrees",
+    )
+
+
+def test_the_tag_of_the_tilt_alone_tilts_nothing(tmp_path: Path) -> None:
+    write_series(tmp_path, change=set_to(GantryDetectorTilt="-22"))
+    entry = only_entry(index_folder(tmp_path))
+    assert entry.geometry.tilt_deg == 0
+    assert entry.warnings == ()
+
+
+def test_two_tilts_in_one_series_are_two_stacks(tmp_path: Path) -> None:
+    """Base and vertex of a head, each at its own angle."""
+    write_series(tmp_path, slices=4, orientation=tilted(15), name="a{}.dcm")
+    vertex = {"uid_start": 50, "offsets_mm": [30, 40, 50, 60]}
+    write_series(tmp_path, slices=4, orientation=AXIAL, name="b{}.dcm", **vertex)
+    entries = index_folder(tmp_path).entries
+    assert sorted(round(entry.geometry.tilt_deg) for entry in entries) == [0, 15]
+    assert all(WarningCode.SERIES_SPLIT in entry.warning_codes for entry in entries)

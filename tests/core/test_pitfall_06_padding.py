@@ -85,3 +85,37 @@ def test_padding_and_the_rsna_defect_together(tmp_path: Path) -> None:
     hu[0, 0, 0] = 4095 - 4096  # stored as 4095
     decoded = _decoded(tmp_path, hu=hu, rsna_quirk=True, padding=4095)
     assert decoded[0, :2].tolist() == [-1000, 40]
+
+
+def test_padding_under_a_slope_is_compared_before_the_slope_is_applied(tmp_path: Path) -> None:
+    hu = np.array([[-2000, -1000, 40, 80]])[None]  # stored as -1000, -500, 20, 40
+    decoded = _decoded(tmp_path, hu=hu, slope=2, padding=-500)
+    assert decoded.tolist() == [[-2000, -1000, 40, 80]]
+    (path,) = write_series(tmp_path / "b", hu=hu, slope=2, padding=-1000)
+    assert decode_hu(_header(path)).tolist() == [[-1000, -1000, 40, 80]]
+
+
+@pytest.mark.parametrize("vr", ["US", "SS"])
+def test_the_sign_of_padding_is_that_of_the_pixels_not_of_its_representation(
+    tmp_path: Path, vr: str
+) -> None:
+    """PS3.3 C.7.5.1.1.2; unsigned 63536 and signed -2000 are the same 16 bits."""
+
+    def pad(dataset: Dataset, z: int) -> None:
+        dataset.add_new("PixelPaddingValue", vr, 63536 if vr == "US" else -2000)
+
+    hu = np.array([[-2000, 0, 40, 80]])[None]
+    assert _decoded(tmp_path, hu=hu, change=pad).tolist() == [[-1000, 0, 40, 80]]
+
+
+def test_values_that_happen_to_be_the_paddings_neighbours_stay(tmp_path: Path) -> None:
+    hu = np.array([[-2001, -2000, -1999, 0]])[None]
+    assert _decoded(tmp_path, hu=hu, padding=-2000).tolist() == [[-2001, -1000, -1999, 0]]
+
+
+def test_padding_in_a_fractional_rescale_is_air_too(tmp_path: Path) -> None:
+    hu = np.array([[-1000, 0, 40, 80]])[None] + 0.5
+    decoded = _decoded(tmp_path, hu=hu, intercept=0.5, padding=-1000)
+    assert decoded.tolist() == [[-1000, 0.5, 40.5, 80.5]]
+    decoded = _decoded(tmp_path, hu=hu, intercept=0.5, padding=0)
+    assert decoded.tolist() == [[-999.5, -1000, 40.5, 80.5]]

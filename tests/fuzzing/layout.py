@@ -67,6 +67,14 @@ class Document:
         """The value of an element of the body."""
         return self.body[span.value : span.end]
 
+    def put(self, tag: int, vr: bytes, value: bytes) -> None:
+        """Sets an element of the data set, whether or not it is there; places are then void."""
+        there = next((span for span in self.top if span.tag >= tag), None)
+        start = there.start if there else len(self.body)
+        stop = there.end if there and there.tag == tag else start
+        new = element(tag, vr, value, explicit=self.explicit, order=self.order)
+        self.body = self.body[:start] + new + self.body[stop:]
+
     def joined(self) -> bytes:
         """The file again."""
         return self.head + (deflated(self.body) if self.deflated else self.body)

@@ -334,13 +334,10 @@ def _value(case: Case, document: Document, rng: Random) -> None:
 def _wanted(case: Case, document: Document, rng: Random) -> None:
     """Sets an element that matters, whether or not it was there."""
     tag, vr = rng.choice(_WANTED)
-    there = next((span for span in document.top if span.tag >= tag), None)
-    start = there.start if there else len(document.body)
-    stop = there.end if there and there.tag == tag else start
     value = _extreme(vr, document.order, rng)
-    new = element(tag, vr, value, explicit=document.explicit, order=document.order)
     case.note(f"{tag:08X} set to {value[:40]!r}", tag)
-    case.put(document, start, stop, new)
+    document.put(tag, vr, value)
+    case.content = document.joined()
 
 
 def _swap_values(case: Case, document: Document, rng: Random) -> None:
