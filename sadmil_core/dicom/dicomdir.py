@@ -102,7 +102,9 @@ def read_dicomdir(path: Path) -> ListedFiles:
         shown = path.parent.joinpath(*(part.strip("/\\") for part in parts))
         if not _leads_down(parts):
             message = "the DICOMDIR names a file outside its own folder"
-            shown = path.parent / "\\".join(parts).replace("/", "\\").replace("\0", "")
+            name = "\\".join(parts).replace("/", "\\").replace("\0", "")
+            # Of dots alone no name can be shown that does not itself lead out.
+            shown = path.parent / name if name.strip(". ") else path
             skipped.append(SkippedFile(shown, SkipReason.UNSAFE_NAME, message, series))
         elif (found := folder.find(parts)) is None:
             message = "listed by the DICOMDIR, and not there"
