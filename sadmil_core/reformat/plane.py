@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sadmil_core.progress import Progress, no_progress
 from sadmil_core.reformat.sampling import HAIR, Lattice, Sampler
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def reformat_plane(
     pixel_mm: float | None = None,
     thickness_mm: float = 0.0,
     projection: Projection = Projection.MEAN,
+    progress: Progress = no_progress,
 ) -> PlaneImage:
     """Samples one plane, linearly.
 
@@ -113,9 +115,11 @@ def reformat_plane(
         pixel_mm: Of the image; the finer of the volume's two in-plane spacings where None.
         thickness_mm: Of a slab around the plane; 0 for the plane alone.
         projection: How a slab becomes one image, from those depths that were scanned.
+        progress: Called after each band of rows; a thick slab of a large volume takes seconds.
 
     Raises:
         ValueError: ``pixel_mm`` is not positive or ``thickness_mm`` is negative.
+        Cancelled: From ``progress``.
     """
     pixel = min(volume.spacing_mm[1:]) if pixel_mm is None else pixel_mm
     if not (pixel > 0 and thickness_mm >= 0):
@@ -138,7 +142,9 @@ def reformat_plane(
         depths=_depths(thickness_mm, 1.0 / np.abs(deep).max()),
         shape=(size[0], size[1]),
     )
-    samples = Sampler(volume).sample(lattice, maximum=projection is Projection.MAXIMUM)
+    samples = Sampler(volume).sample(
+        lattice, maximum=projection is Projection.MAXIMUM, progress=progress
+    )
     x, y, z = origin.tolist()
     return PlaneImage(
         hu=samples.hu,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sadmil_core.progress import Progress, no_progress
 from sadmil_core.reformat.volume import AIR_HU
 
 if TYPE_CHECKING:
@@ -71,8 +73,14 @@ class Sampler:
         self._beside_gap = volume.in_gap[:-1] | volume.in_gap[1:]
         self._boxes = _boxes(volume.scanned)
 
-    def sample(self, lattice: Lattice, *, maximum: bool) -> Samples:
-        """Samples all layers, on all cores, and takes their mean or their maximum."""
+    def sample(
+        self, lattice: Lattice, *, maximum: bool, progress: Progress = no_progress
+    ) -> Samples:
+        """Samples all layers, on all cores, and takes their mean or their maximum.
+
+        Raises:
+            Cancelled: From ``progress``, which is called after each band of rows.
+        """
         rows, columns = lattice.shape
         samples = Samples(
             hu=np.empty(lattice.shape, np.float32),
@@ -81,11 +89,27 @@ class Sampler:
         )
         height = max(1, _BAND_POINTS // columns)
         bands = [slice(top, min(top + height, rows)) for top in range(0, rows, height)]
+        stop = threading.Event()
+
+        def work(band: slice) -> None:
+            self._fill(samples, lattice, band, maximum, stop)
+
         with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-            list(pool.map(lambda band: self._fill(samples, lattice, band, maximum), bands))
+            try:
+                for done, _ in enumerate(pool.map(work, bands), start=1):
+                    progress(done, len(bands), "reformatting")
+            finally:
+                stop.set()  # a band of a thick slab has many layers yet to go
         return samples
 
-    def _fill(self, samples: Samples, lattice: Lattice, band: slice, maximum: bool) -> None:
+    def _fill(
+        self,
+        samples: Samples,
+        lattice: Lattice,
+        band: slice,
+        maximum: bool,
+        stop: threading.Event,
+    ) -> None:
         hu, in_gap = samples.hu[band], samples.in_gap[band]
         hu[:] = -np.inf if maximum else 0.0
         count = np.zeros(hu.shape, np.int32)
@@ -95,6 +119,8 @@ class Sampler:
             _spread(down * lattice.down[axis], right * lattice.right[axis]) for axis in range(3)
         ]
         for depth in lattice.depths:
+            if stop.is_set():
+                return
             first = lattice.start + depth * lattice.deep
             index = [first[axis] + steps[axis] for axis in range(3)]
             values, inside, gap = self._values(*index)
@@ -124,7 +150,7 @@ class Sampler:
         top, bottom, left, right = self._boxes[:, np.where(on_plane, 2 * near, 2 * low + 1)]
         within = (s >= -HAIR) & (s <= slices - 1 + HAIR)
         inside = within & (r >= top) & (r <= bottom) & (c >= left) & (c <= right)
-        gap = within & on_plane & self._in_gap[near]
+        gap = within & self._in_gap[near]
         gap = gap & (r >= 0) & (r <= rows - 1) & (c >= 0) & (c <= columns - 1)
         return self._interpolate(np.where(on_plane, near, s), r, c), inside, gap
 

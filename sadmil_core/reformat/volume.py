@@ -102,7 +102,8 @@ def make_regular(volume: CTVolume, progress: Progress = no_progress) -> RegularV
 
     A stack that is regular already costs nothing. Otherwise the memory taken is that of the
     result and less than 1 MB, for a block of rows of one plane at a time. Where the spacing is
-    uneven, the result is at most 512 MiB or has as many planes as the stack has slices.
+    uneven, the result is at most 512 MiB or has as many planes as the stack has slices; a result
+    over 4 GiB and four times the stack comes of impossible positions, and is refused.
 
     Args:
         volume: Hounsfield units, foot to head.

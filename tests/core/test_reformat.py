@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,7 @@ from sadmil_core.reformat import (
     grid,
     make_regular,
     reformat_plane,
+    sampling,
 )
 from tests.reference import reference_data
 from tests.synthetic import AXIAL, head_normal, only_entry, tilted, write_series
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    from sadmil_core.progress import Progress
 
 SLOPE = np.array([3.0, -2.0, 1.5])
 """HU per mm towards the left, the back and the head: every coordinate shows."""
@@ -267,6 +273,13 @@ def test_an_uneven_stack_is_resampled_no_finer_than_memory_allows(
     assert len(make_regular(native).hu) == len(native.hu)
 
 
+def test_one_odd_overlap_does_not_set_the_spacing_of_the_whole_volume(header: SliceHeader) -> None:
+    offsets = np.cumsum([0, 1.08, *[4.5, 5.5] * 6]).tolist()
+    volume = make_regular(scan(header, along_table(offsets)))
+    assert 2.1 < volume.spacing_mm[0] <= 4.5 / 2
+    require_linear(volume)
+
+
 def test_memory_taken_is_that_of_the_result(header: SliceHeader) -> None:
     native = scan(header, along_table(UNEVEN), tilted(20), shape=(256, 256), dtype=np.int16)
     tracemalloc.start()
@@ -294,6 +307,47 @@ def test_progress_is_told_and_may_cancel(header: SliceHeader) -> None:
     with pytest.raises(Cancelled):
         make_regular(native, cancel)
     assert calls[-1][0] == 3
+
+
+def test_a_slab_tells_its_progress_and_may_be_cancelled(
+    header: SliceHeader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = make_regular(scan(header, along_table(EVEN), tilted(20)))
+    calls: list[tuple[int, int, str]] = []
+    layers: list[int] = []
+    asked = threading.Event()
+    fill, values = sampling.Sampler._fill, sampling.Sampler._values
+
+    def sagittal(progress: Progress) -> PlaneImage:
+        through = tuple(CENTRE.tolist())
+        return reformat_plane(volume, Plane.SAGITTAL, through, thickness_mm=200, progress=progress)
+
+    def count(*args: Any) -> Any:
+        layers.append(1)
+        return values(*args)
+
+    def fill_rest_once_asked(
+        sampler: Any, samples: Any, lattice: Any, band: slice, *rest: Any
+    ) -> None:
+        if band.start:
+            asked.wait(10)
+        fill(sampler, samples, lattice, band, *rest)
+
+    def cancel(*_: object) -> None:
+        asked.set()
+        raise Cancelled
+
+    monkeypatch.setattr(sampling.Sampler, "_values", count)
+    monkeypatch.setattr(sampling, "_BAND_POINTS", 1000)
+    image = sagittal(lambda *call: calls.append(call))
+    bands, whole = calls[-1][1], len(layers)
+    assert 1 < bands < len(image.hu)
+    assert [call[:2] for call in calls] == [(done, bands) for done in range(1, bands + 1)]
+    layers.clear()
+    monkeypatch.setattr(sampling.Sampler, "_fill", fill_rest_once_asked)
+    with pytest.raises(Cancelled):
+        sagittal(cancel)
+    assert len(layers) < 1.5 * whole / bands  # the first band, and little of those under way
 
 
 @st.composite
@@ -571,6 +625,35 @@ def test_a_slab_takes_only_what_was_scanned_and_says_where_slices_are_missing(
     assert hidden == pytest.approx(10.0, abs=1.0)  # 15 mm, less half a slice on either side
 
 
+def test_a_gap_is_seen_no_farther_than_the_slices_beside_it_reach(header: SliceHeader) -> None:
+    turned = (0.8, 0.6, 0, -0.6, 0.8, 0)
+    volume = make_regular(scan(header, along_table(GAPPED), turned))
+    middle = tuple(volume.patient_mm((np.array(volume.hu.shape) - 1) / 2).tolist())
+    for plane in (Plane.CORONAL, Plane.SAGITTAL):
+        image = reformat_plane(volume, plane, middle)
+        rows, columns = image.hu.shape
+        places = image.patient_mm(np.moveaxis(np.mgrid[:rows, :columns], 0, -1))
+        index = volume.index_of(places)
+        within = ((index >= 0) & (index <= np.array(volume.hu.shape) - 1)).all(axis=-1)
+        in_gap = np.abs(index[..., 0] - 4.5) < 1
+        assert not within[in_gap].all()
+        assert np.array_equal(image.in_gap, within & in_gap)
+
+
+@pytest.mark.parametrize("start_mm", [0.1, 33.3, -1234.56789])
+def test_a_plane_through_a_slice_of_an_upright_series_is_that_slice(
+    header: SliceHeader, start_mm: float
+) -> None:
+    """The last bits of computed indices cost no pixel of an edge."""
+    origins = along_table(start_mm + 0.7 * np.arange(7))
+    native = scan(header, origins, pixel_mm=(0.3, 0.3))
+    volume = make_regular(native)
+    for hu, origin in zip(native.hu, native.entry.geometry.origins_mm, strict=True):
+        image = reformat_plane(volume, Plane.AXIAL, origin)
+        assert not image.outside.any()
+        assert image.hu == pytest.approx(hu, abs=0.01)
+
+
 def test_a_plane_beside_the_patient_is_all_outside(header: SliceHeader) -> None:
     volume = make_regular(scan(header, along_table(EVEN), tilted(18.5)))
     image = reformat_plane(volume, Plane.SAGITTAL, (500.0, 0.0, 0.0))
@@ -633,6 +716,12 @@ def test_a_volume_swollen_by_wrong_positions_is_refused(
         make_regular(native)
 
 
+def test_reformats_wait_for_neither_simpleitk_nor_torch() -> None:
+    code = "import sadmil_core.reformat, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"SimpleITK", "torch", "PySide6"} & set(done.stdout.split())
+
+
 def test_want_of_memory_is_told(header: SliceHeader, monkeypatch: pytest.MonkeyPatch) -> None:
     native = scan(header, along_table(EVEN), tilted(18.5))
 
@@ -669,3 +758,28 @@ def test_real_tilted_heads_keep_every_place(folder: str, tilt_deg: float) -> Non
         assert seen.mean() > 0.95
         there = native.hu[:, rows, column]
         assert np.corrcoef(found[seen], there[seen])[0, 1] > 0.97
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("folder", ["dcm_qa_ct_GE_tilt", "rsna_pos_ID_b026766696"])
+def test_the_skull_of_real_tilted_heads_agrees_best_where_positions_put_it(folder: str) -> None:
+    """Not stacked straight, nor sheared twice as far: anatomy decides, not the header again."""
+    native = load_volume(only_entry(index_folder(reference_data() / "ct" / folder)))
+    agreement = [_skull_agreement(_drifting(native, share)) for share in (0.0, 1.0, 2.0)]
+    assert np.argmax(agreement) == 1
+
+
+def _drifting(native: CTVolume, share: float) -> CTVolume:
+    """The same slices with this share of the drift they were scanned with."""
+    geometry = native.entry.geometry
+    steps = np.subtract(geometry.position_mm, geometry.position_mm[0])
+    straight = geometry.origins_mm[0] + np.outer(steps, geometry.normal)
+    origins = straight + share * (np.array(geometry.origins_mm) - straight)
+    moved = replace(geometry, origins_mm=tuple(map(tuple, origins.tolist())))
+    return replace(native, entry=replace(native.entry, geometry=moved))
+
+
+def _skull_agreement(native: CTVolume) -> float:
+    """How much of the bone of neighbouring planes lies in both, 0 to 1."""
+    bone = make_regular(native).hu > 300
+    return float(2 * (bone[1:] & bone[:-1]).sum() / (bone[1:].sum() + bone[:-1].sum()))
