@@ -205,8 +205,9 @@ def _refuse_what_is_no_volume(reader: Any) -> None:
         )
     if reader.GetNumberOfComponents() != 1:
         raise UnusableVolumeError(SkipReason.NOT_GRAYSCALE, "colour or vector image")
-    if max(size) > _MAX_SIDE:
-        raise UnusableVolumeError(SkipReason.DAMAGED, "damaged header: impossibly large")
+    if not 1 <= min(size) <= max(size) <= _MAX_SIDE:
+        text = " x ".join(map(str, size))
+        raise UnusableVolumeError(SkipReason.DAMAGED, f"damaged header: {text} voxels")
 
 
 def _sample_type(reader: Any) -> np.dtype[Any]:

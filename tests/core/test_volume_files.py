@@ -298,6 +298,7 @@ def test_what_is_no_volume_is_refused(
         ("a.nhdr", _replace(b"file: a.raw", b"file: b.raw"), SkipReason.ABSENT),
         ("a.nii", _put(0, "<16s", b"nothing of a kind"), SkipReason.DAMAGED),
         ("a.nrrd", _replace(b"NRRD", b"nrrd"), SkipReason.DAMAGED),
+        ("a.mhd", _replace(b"DimSize = 7 6 5", b"DimSize = 7 0 5"), SkipReason.DAMAGED),
         ("a.mha", bytearray.clear, SkipReason.DAMAGED),
         ("a.nii.gz", bytearray.clear, SkipReason.DAMAGED),
     ],
