@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from sadmil_core.dicom.codes import printable
+
 _PIPED_WIDTH = 240
 """Where there is no terminal, lines are as long as they need to be: UIDs must stay whole."""
 
@@ -18,4 +20,5 @@ def wide_console() -> Console:
 
 def complain(message: str) -> None:
     """Writes one line to standard error, neither wrapped nor read as markup."""
-    Console(stderr=True, highlight=False).print(message, markup=False, soft_wrap=True)
+    text = printable(message)  # names of files may hold a terminal's commands
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)

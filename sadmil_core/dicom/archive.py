@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from sadmil_core.dicom.codes import SkippedFile, SkipReason
+from sadmil_core.dicom.codes import SkippedFile, SkipReason, printable
 from sadmil_core.errors import InputError
 from sadmil_core.progress import Progress, no_progress
 
@@ -337,8 +337,7 @@ def _safe_parts(name: str) -> tuple[str, ...]:
 
 def _printable(name: str) -> str:
     """A member's name as it may be shown, below the archive whatever it says."""
-    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-    return text[:_MAX_PATH_BYTES].lstrip("/")
+    return printable(name)[:_MAX_PATH_BYTES].lstrip("/")
 
 
 def _require_space(path: Path, needed: int) -> None:

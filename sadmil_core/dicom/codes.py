@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """A text that can be shown anywhere: what is no printable character becomes U+FFFD.
+
+    File names and headers may hold line ends, a terminal's commands, or bytes of no encoding.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
 class WarningCode(StrEnum):
     """A departure the reader dealt with, and that the user must be able to see."""
 

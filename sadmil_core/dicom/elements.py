@@ -22,6 +22,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from sadmil_core.dicom.codes import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -249,10 +251,7 @@ def _uid(meta: dict[int, tuple[bytes, bytes]], tag: int) -> str:
 
 
 def _text(value: bytes) -> str:
-    text = value.decode("ascii", "replace").strip(" \0")
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return printable(value.decode("ascii", "replace").strip(" \0"))
 
 
 def _inflate(data: bytes, found: Elements) -> bytes:

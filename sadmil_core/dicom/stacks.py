@@ -13,7 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sadmil_core.dicom.archive import shown_path
-from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
+from sadmil_core.dicom.codes import (
+    CodedWarning,
+    SkippedFile,
+    SkipReason,
+    WarningCode,
+    printable,
+)
 from sadmil_core.dicom.decode import has_rsna_quirk
 from sadmil_core.dicom.geometry import (
     STRAY_NOTED_MM,
@@ -197,7 +203,7 @@ def _series_stacks(
             )
         )
     if skipped:
-        names = ", ".join(sorted(file.path.name for file in skipped)[:3])
+        names = printable(", ".join(sorted(file.path.name for file in skipped)[:3]))
         common.append(
             CodedWarning(
                 WarningCode.FILES_SKIPPED,

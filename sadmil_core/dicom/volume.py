@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
+from sadmil_core.dicom.codes import (
+    CodedWarning,
+    SkippedFile,
+    SkipReason,
+    WarningCode,
+    printable,
+)
 from sadmil_core.dicom.decode import needs_float
 from sadmil_core.dicom.decode_pool import decode_slices, process_count
 from sadmil_core.dicom.stacks import make_stack
@@ -194,7 +200,7 @@ class VolumeLoad:
             CodedWarning(
                 WarningCode.SLICES_UNDECODABLE,
                 f"{len(lost)} slice(s) could not be decoded and are missing "
-                f"({', '.join(file.path.name for file in lost[:3])}"
+                f"({printable(', '.join(file.path.name for file in lost[:3]))}"
                 f"{', ...' if len(lost) > 3 else ''})",
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,18 @@ from sadmil_core.dicom import (
     SliceHeader,
     WarningCode,
     index_folder,
+    load_volume,
     read_headers,
 )
 from sadmil_core.dicom.decode import read_stored
-from sadmil_core.errors import DecodeError
+from sadmil_core.errors import DecodeError, InputError
 from tests.synthetic import (
     SYNTAXES,
     encoded_hu,
     load,
+    only,
     only_entry,
+    set_to,
     spoil,
     truncate,
     write_series,
@@ -148,3 +152,92 @@ def test_random_damage_never_raises(tmp_path: Path) -> None:
             warnings.simplefilter("ignore")  # pydicom's, about the damage
             index = index_folder(tmp_path)
         assert len(index.entries) + len(index.skipped) == 1
+
+
+@pytest.mark.parametrize("size", range(0, 820, 7))
+def test_a_file_cut_anywhere_is_lost_with_a_reason_and_its_series_reads_on(
+    tmp_path: Path, size: int
+) -> None:
+    paths = write_series(tmp_path, slices=3)
+    content = paths[1].read_bytes()
+    assert size < len(content)
+    paths[1].write_bytes(content[:size])
+    index = index_folder(tmp_path)
+    assert [file.path for file in index.failures] == [paths[1]]
+    assert [header.path for header in only_entry(index).slices] == [paths[0], paths[2]]
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        (lambda c: b"", "damaged: empty file, though it is named as one"),
+        (lambda c: c[:300], "truncated: the file ends inside its header"),
+        (lambda c: c[:-40], "truncated: 56 of 96 bytes of pixel data are there"),
+        (lambda c: b"hello" * 50, "damaged: not a DICOM file, though it is named as one"),
+        (
+            lambda c: c[: c.rindex(b"\xe0\x7f\x10\x00")],
+            "truncated: the file ends before the pixel data",
+        ),
+    ],
+)
+def test_the_reason_says_what_is_wrong(tmp_path: Path, cut: Any, message: str) -> None:
+    (path,) = write_series(tmp_path, slices=1)
+    path.write_bytes(cut(path.read_bytes()))
+    (skipped,) = index_folder(tmp_path).skipped
+    assert skipped.message == message
+
+
+def test_a_compressed_slice_cut_short_says_so(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, slices=1, rows=32, columns=32, syntax="jpeg 2000")
+    truncate(path, 20)
+    (skipped,) = index_folder(tmp_path).skipped
+    assert skipped.message == "truncated: the compressed image ends early"
+
+
+def test_devices_and_sockets_are_passed_over_without_being_opened(tmp_path: Path) -> None:
+    write_series(tmp_path / "scan")
+    (tmp_path / "zero").symlink_to("/dev/zero")  # it would never end
+    (tmp_path / "terminal").symlink_to("/dev/tty")
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.open(tmp_path, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{here}/socket")  # the path itself may be too long
+        index = index_folder(tmp_path)
+        os.close(here)
+    assert only_entry(index).shape[0] == 6
+    assert {file.path.name for file in index.skipped} == {"zero", "terminal", "socket"}
+    assert {file.message for file in index.skipped} == {"a pipe or a device, not a file"}
+
+
+def test_a_pipe_named_as_dicom_does_not_keep_the_reader_waiting(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    os.mkfifo(tmp_path / "slice-999.dcm")
+    assert only_entry(index_folder(tmp_path)).shape[0] == 6
+    with pytest.raises(InputError, match="does not exist"):
+        index_folder(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("target", [".", "..", "loop"])
+def test_links_that_lead_back_are_met_once(tmp_path: Path, target: str) -> None:
+    write_series(tmp_path / "scan")
+    (tmp_path / "scan" / "loop").symlink_to(target)
+    (tmp_path / "other").symlink_to(tmp_path / "scan")
+    entry = only_entry(index_folder(tmp_path))
+    assert entry.shape[0] == 6
+    assert entry.warnings == ()
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", b"a\nb", b"a\x1b[31mb", b" ", b"-rf"])
+def test_names_no_codec_knows_are_read_and_can_be_shown(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / os.fsdecode(name)
+    paths = write_series(folder, change=only(1, set_to(StudyInstanceUID="1.2")))
+    truncate(paths[2], 10)
+    odd = paths[3].rename(folder / os.fsdecode(name + b".dcm"))
+    index = index_folder(tmp_path)
+    headers = {header.path for entry in index.entries for header in entry.slices}
+    assert odd in headers
+    assert len(headers) == 5
+    np.testing.assert_array_equal(load_volume(index.entries[-1]).hu.shape[1:], (6, 8))
+    truncate(odd, 10)
+    for entry in index_folder(tmp_path).entries:
+        for warning in entry.warnings:
+            assert warning.message.isprintable()
