@@ -242,6 +242,8 @@ class _Unpacking:
         except OSError as error:
             if error.errno not in _OF_ONE_MEMBER:
                 raise
+            with suppress(OSError):  # the name itself may be what the system refuses
+                target.unlink()
             raise _Refusal(
                 SkipReason.UNREADABLE, f"cannot be unpacked: {error.strerror or error}"
             ) from error

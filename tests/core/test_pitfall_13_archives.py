@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -442,6 +444,38 @@ def test_a_forked_process_does_not_take_the_files_along(tmp_path: Path, temporar
     assert os.waitpid(child, 0)[1] == 0
     assert len(list(extracted.folder.rglob("*.dcm"))) == 6
     extracted.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "member_alone"), [(errno.ENAMETOOLONG, True), (errno.ENOSPC, False)]
+)
+def test_what_the_system_refuses_costs_one_member_or_says_why(
+    tmp_path: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    member_alone: bool,
+) -> None:
+    path = _series_zip(tmp_path, odd=b"content")
+    copy = archive._Unpacking._copy
+
+    def refuse(self: Any, info: zipfile.ZipInfo, *rest: Any) -> None:
+        copy(self, info, *rest)
+        if info.filename == "odd":
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(archive._Unpacking, "_copy", refuse)
+    if member_alone:
+        index = index_folder(path)
+        assert [(f.path, f.reason) for f in index.failures] == [
+            (path / "odd", SkipReason.UNREADABLE)
+        ]
+        assert only_entry(index).shape[0] == 6
+        assert not list(temporary.rglob("odd"))
+    else:
+        with pytest.raises(InputError, match="No space left"):
+            index_folder(path)
+        assert list(temporary.iterdir()) == []
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
