@@ -29,7 +29,7 @@ unit: $(VENV)/.dev
 # Breaks DICOM files and checks what the reader says of each (docs/fuzzing.md).
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz_dicom --mutations $(MUTATIONS) --seed $(SEED)
-	$(BIN)/python -m pytest tests/core/test_properties_geometry.py --hypothesis-profile=long
+	$(BIN)/python -m pytest tests/core/test_properties_geometry.py --hypothesis-profile=thorough
 
 bench: $(VENV)/.dev
 	$(BIN)/sadmil bench --out $(OUT)/bench.json

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+# Chosen with --hypothesis-profile; `make fuzz` does.
+settings.register_profile("thorough", max_examples=2000, deadline=None)
 
 
 @pytest.fixture(autouse=True)

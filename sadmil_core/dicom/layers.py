@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
     Places = Sequence[Sequence[SliceHeader]]
 
+def _kernel(header: SliceHeader) -> Hashable:
+    return header.kernel
+
+
 _TELLING: tuple[Callable[[SliceHeader], Hashable], ...] = (
     lambda header: header.acquisition_number,
-    lambda header: header.kernel,
+    _kernel,
     lambda header: header.image_type,
     lambda header: header.slice_thickness_mm,
     lambda header: header.window_hu,
@@ -45,8 +49,9 @@ def split_layers(places: Places) -> tuple[list[list[SliceHeader]], bool]:
         return [[header for place in places for header in place]], True
     for key in _TELLING:
         parts = _parted(places, key)
-        # More parts than layers: an attribute that changes from slice to slice.
-        if 1 < len(parts) <= depth and max(map(_depth, parts)) < depth:
+        # More parts than layers: an attribute that changes from slice to slice. A kernel does not.
+        most = len(parts) if key is _kernel else depth
+        if 1 < len(parts) <= most and max(map(_depth, parts)) < depth:
             split = [split_layers(part) for part in parts]
             return [layer for layers, _ in split for layer in layers], all(
                 sure for _, sure in split
