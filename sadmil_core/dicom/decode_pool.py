@@ -206,6 +206,11 @@ class _Process:
             done += count
         return into
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the system has not ended it meanwhile, for want of memory perhaps."""
+        return self._process.poll() is None
+
     def end(self) -> None:
         """Ends the process, whatever it is doing."""
         self._process.kill()
@@ -218,9 +223,16 @@ class _Pool:
 
     def __init__(self) -> None:
         self._idle: list[_Process] = []
+        self._of_parent: list[_Process] = []
+        self.forget()
+        atexit.register(self._end_idle)
+
+    def forget(self) -> None:
+        """Starts anew, in a process that was forked off: its parent goes on using the others."""
+        self._of_parent += self._idle  # not to be tidied up from here
+        self._idle = []
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(process_count())
-        atexit.register(self._end_idle)
 
     def decode(
         self, headers: Sequence[SliceHeader], targets: Sequence[HUArray], mend_quirk: bool
@@ -273,10 +285,7 @@ class _Pool:
             DecodeError: The system starts no further process.
         """
         with self._places:
-            with self._lock:
-                process = self._idle.pop() if self._idle else None
-            if process is None:
-                process = _start()
+            process = self._running() or _start()
             healthy = False
             try:
                 yield process
@@ -290,6 +299,16 @@ class _Pool:
                         self._idle.append(process)
                 else:
                     process.end()
+
+    def _running(self) -> _Process | None:
+        """A process that waits for work; those that have ended meanwhile are let go."""
+        with self._lock:
+            while self._idle:
+                process = self._idle.pop()
+                if process.is_running:
+                    return process
+                process.end()
+        return None
 
     def _end_idle(self) -> None:
         with self._lock:
@@ -327,3 +346,5 @@ def _crash_of(header: SliceHeader) -> DecodeError:
 
 
 _POOL = _Pool()
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=lambda: _POOL.forget())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Places = Sequence[Sequence[SliceHeader]]
 
+
 def _kernel(header: SliceHeader) -> Hashable:
     return header.kernel
 

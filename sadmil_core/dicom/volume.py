@@ -167,8 +167,8 @@ class VolumeLoad:
             hu = narrowed(hu)
         if not self._mend_quirk:
             entry = replace(entry, warnings=tuple(map(_unmended, entry.warnings)))
-        for warning in entry.warnings:
-            _log.info("%s: %s", warning.code, warning.message)
+        # Codes alone: messages name files, which are often named after patients.
+        _log.info("loaded with warnings: %s", ", ".join(entry.warning_codes) or "none")
         view = hu.view()
         view.flags.writeable = False
         return CTVolume(entry=entry, hu=view)

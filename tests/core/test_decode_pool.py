@@ -102,6 +102,35 @@ def test_an_error_keeps_its_words_and_its_process(tmp_path: Path, own_pool: pool
     assert own_pool._idle == [process]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_a_process_that_was_ended_while_idle_costs_no_slice(
+    tmp_path: Path, own_pool: pool._Pool
+) -> None:
+    write_series(tmp_path, slices=4, rows=16, columns=16, syntax="rle")
+    load(tmp_path)
+    for process in own_pool._idle:
+        os.kill(process._process.pid, signal.SIGKILL)
+        process._process.wait()
+    np.testing.assert_array_equal(load(tmp_path).hu, encoded_hu(4, 16, 16))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_decoders_of_its_own(tmp_path: Path) -> None:
+    """As the workers of a data loader are; two that shared a pipe would mix their slices up."""
+    write_series(tmp_path, slices=4, rows=16, columns=16, syntax="rle")
+    load(tmp_path)
+    child = os.fork()
+    if child == 0:
+        right = np.array_equal(load(tmp_path).hu, encoded_hu(4, 16, 16))
+        pool._POOL._end_idle()
+        os._exit(0 if right and pool._POOL._of_parent else 1)
+    np.testing.assert_array_equal(load(tmp_path).hu, encoded_hu(4, 16, 16))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    np.testing.assert_array_equal(load(tmp_path).hu, encoded_hu(4, 16, 16))
+
+
 def test_no_process_to_be_had_is_an_error_that_says_so(
     tmp_path: Path, own_pool: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
