@@ -29,8 +29,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from sadmil_core.dicom.header import ENCAPSULATED_UNCOMPRESSED, NATIVE
 from sadmil_core.dicom.jpeg import JpegFrame, decode_words, read_jpeg_frame
+from sadmil_core.dicom.syntaxes import ENCAPSULATED_UNCOMPRESSED, NATIVE
 from sadmil_core.dicom.volumefile import read_volume_slice
 from sadmil_core.errors import DecodeError
 

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import stat
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
 from pydicom.charset import python_encoding
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
-    UID,
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
-    EnhancedCTImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    LegacyConvertedEnhancedCTImageStorage,
 )
 
 from sadmil_core.dicom.codes import SkippedFile, SkipReason, WarningCode
@@ -33,7 +23,18 @@ from sadmil_core.dicom.elements import (
     NotDicomError,
     read_elements,
 )
+from sadmil_core.dicom.multiframe import frame_headers
 from sadmil_core.dicom.pixels import Fragment, find_fragments, frames_of
+from sadmil_core.dicom.plausible import (
+    directions,
+    is_hounsfield,
+    pixel_spacing,
+    place,
+    rescale,
+    window,
+)
+from sadmil_core.dicom.refusal import bits_of, why_not_a_ct_slice, why_not_decodable
+from sadmil_core.dicom.syntaxes import NATIVE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,28 +42,11 @@ if TYPE_CHECKING:
 _PIXEL_DATA = 0x7FE00010
 _EXTENDED_OFFSETS = 0x7FE00001
 _MODALITY_LUT, _PER_FRAME_GROUPS = 0x00283000, 0x52009229
-NATIVE = frozenset(
-    {
-        ImplicitVRLittleEndian,
-        ExplicitVRLittleEndian,
-        ExplicitVRBigEndian,
-        DeflatedExplicitVRLittleEndian,
-        GE_PRIVATE_SYNTAX,
-    }
-)
 NIFTI, NRRD, METAIMAGE = "NIfTI", "NRRD", "MetaImage"
 """Volume files, whose format stands in place of a transfer syntax."""
-ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 _NO_CONTRAST = re.compile(r"(NO|NON|NONE|N|WITHOUT|W/O|WO|NIL|NATIVE|PLAIN|UNENHANCED|0)\b|[-.?]")
-_CT_CLASSES = frozenset(
-    {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
-)
-_COLOUR = ("PALETTE", "RGB", "ARGB", "YBR", "HSV", "CMYK")
 _MAX_FRAMES = 1 << 16
-_MAX_MM = 1e5
-"""No scanner's table reaches that far."""
-_MAX_HU, _MAX_SLOPE = 1e6, 1e3
 _VALID_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _WANTED = frozenset(
     {
@@ -258,7 +242,7 @@ def _read(path: Path, stream: BinaryIO) -> tuple[SliceHeader, ...] | SkippedFile
             return _not_dicom(path, "not a DICOM file")
         raise
     series = elements.text(0x0020000E)
-    problem = _why_not_a_ct_slice(elements) or _why_not_decodable(elements)
+    problem = why_not_a_ct_slice(elements) or why_not_decodable(elements)
     if problem is not None:
         return SkippedFile(path, *problem, series)
     header = _slice_header(path, elements, (status.st_size, status.st_mtime_ns))
@@ -287,8 +271,6 @@ def _frames(header: SliceHeader, elements: Elements, stream: BinaryIO) -> tuple[
     frames: tuple[SliceHeader, ...] = (header,)
     has_groups = _PER_FRAME_GROUPS in elements
     if len(places) > 1 or has_groups:
-        from sadmil_core.dicom.multiframe import frame_headers  # which knows this module, too
-
         stream.seek(0)
         frames = frame_headers(header, stream, len(places), has_groups=has_groups)
     return tuple(
@@ -297,67 +279,10 @@ def _frames(header: SliceHeader, elements: Elements, stream: BinaryIO) -> tuple[
     )
 
 
-def _why_not_a_ct_slice(elements: Elements) -> tuple[SkipReason, str] | None:
-    """What keeps a DICOM file from being a CT slice; None where nothing does."""
-    modality = elements.text(0x00080060)
-    if modality and modality != "CT":
-        return SkipReason.NOT_CT, f"not CT (modality {modality[:16]})"
-    is_ct_class = not _CT_CLASSES.isdisjoint((elements.media_storage, elements.text(0x00080016)))
-    if not elements.integer(0x00280010) or not elements.integer(0x00280011):
-        if is_ct_class or not (elements.media_storage or elements.count):
-            return SkipReason.INCOMPLETE_HEADER, "the header ends early or lacks the matrix"
-        return SkipReason.NOT_AN_IMAGE, "no image in it"
-    if not modality:
-        if is_ct_class:
-            return SkipReason.INCOMPLETE_HEADER, "no modality, though it is stored as CT"
-        return SkipReason.NOT_CT, "not CT (no modality)"
-    if any(part.strip() == "LOCALIZER" for part in elements.text(0x00080008).upper().split("\\")):
-        return SkipReason.LOCALIZER, "localizer (scout) image"
-    is_colour = elements.text(0x00280004).startswith(_COLOUR)
-    if is_colour or (elements.integer(0x00280002) or 1) != 1:
-        return SkipReason.NOT_GRAYSCALE, "colour image"
-    allocated, stored, _ = _bits(elements)
-    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
-        return SkipReason.DAMAGED, f"damaged header ({stored} bits stored in {allocated})"
-    if not elements.text(0x0020000E) or not elements.text(0x00080018):
-        return SkipReason.INCOMPLETE_HEADER, "no series or instance UID"
-    return None
-
-
-def _why_not_decodable(elements: Elements) -> tuple[SkipReason, str] | None:
-    """What keeps the pixels of a CT image from being read; None where nothing does."""
-    pixels, syntax = elements.pixels, elements.transfer_syntax
-    if pixels is None:
-        return SkipReason.TRUNCATED, "truncated: the file ends before the pixel data"
-    if pixels.tag != _PIXEL_DATA:
-        return SkipReason.UNSUPPORTED_SYNTAX, "floating-point pixel data, which CT does not have"
-    if pixels.length != UNDEFINED_LENGTH:
-        return None
-    if not elements.has_stated_syntax:
-        return SkipReason.UNSUPPORTED_SYNTAX, "compressed, and does not say how"
-    if syntax in NATIVE:
-        return SkipReason.UNSUPPORTED_SYNTAX, "compressed, though its transfer syntax says not"
-    if not can_decode(syntax):
-        name = UID(syntax).name[:64]
-        return SkipReason.UNSUPPORTED_SYNTAX, f"compressed as {name}, which is not read"
-    return None
-
-
-@lru_cache
-def can_decode(transfer_syntax: str) -> bool:
-    """Whether pixels encapsulated in this transfer syntax can be read."""
-    if transfer_syntax == ENCAPSULATED_UNCOMPRESSED:
-        return True
-    try:
-        return bool(get_decoder(UID(transfer_syntax)).is_available)
-    except NotImplementedError:
-        return False
-
-
 def _slice_header(path: Path, elements: Elements, stamp: tuple[int, int]) -> SliceHeader:
     linear = rescale(elements.number(0x00281053), elements.number(0x00281052))
     signed = elements.integer(0x00280103) == 1
-    bits_allocated, bits_stored, high_bit = _bits(elements)
+    bits_allocated, bits_stored, high_bit = bits_of(elements)
     syntax = elements.transfer_syntax
     return SliceHeader(
         path=path,
@@ -405,17 +330,6 @@ def _has_contrast(elements: Elements) -> bool:
     return named or 0x00180012 in elements
 
 
-def _bits(elements: Elements) -> tuple[int, int, int]:
-    """Bits allocated, bits stored and high bit; from one another where they are missing."""
-    allocated = elements.integer(0x00280100) or 16
-    high = elements.integer(0x00280102)
-    above = allocated if high is None else min(high + 1, allocated)
-    stored = elements.integer(0x00280101) or above
-    if high is None or not stored <= high + 1 <= allocated:
-        high = stored - 1
-    return allocated, stored, high
-
-
 def _departures(elements: Elements, bits_stored: int, high_bit: int) -> list[WarningCode]:
     """What is odd about a file and was dealt with."""
     found: list[WarningCode] = []
@@ -442,45 +356,8 @@ def _departures(elements: Elements, bits_stored: int, high_bit: int) -> list[War
     return found
 
 
-def is_hounsfield(rescale_type: str) -> bool:
-    """Whether a RescaleType says Hounsfield units, or nothing (PS3.3 C.8.2.1: HU is meant)."""
-    return rescale_type.upper() in ("", "HU")
-
-
 def _knows_characters(character_set: str) -> bool:
     return all(term.strip() in python_encoding for term in character_set.split("\\"))
-
-
-def directions(cosines: tuple[float, ...] | None) -> tuple[Triple, Triple] | None:
-    """The row and column directions, or None where they are not two orthogonal unit vectors."""
-    if cosines is None:
-        return None
-    row = (cosines[0], cosines[1], cosines[2])
-    column = (cosines[3], cosines[4], cosines[5])
-    lengths = (math.hypot(*row), math.hypot(*column))
-    dot = sum(a * b for a, b in zip(row, column, strict=True))
-    if any(abs(length - 1) > 0.01 for length in lengths) or abs(dot) > 0.01:
-        return None
-    return row, column
-
-
-def pixel_spacing(values: tuple[float, ...] | None) -> tuple[float, float] | None:
-    """PixelSpacing (mm) where both of its values are usable."""
-    return (values[0], values[1]) if values and all(1e-3 < v < 1e3 for v in values) else None
-
-
-def place(values: tuple[float, ...] | None) -> Triple | None:
-    """ImagePositionPatient (mm) where it is within reach."""
-    if values is None or max(map(abs, values)) > _MAX_MM:
-        return None
-    return values[0], values[1], values[2]
-
-
-def rescale(slope: float | None, intercept: float | None) -> tuple[float, float] | None:
-    """RescaleSlope and RescaleIntercept where both can be meant: neither stands alone."""
-    if slope is None or intercept is None or abs(intercept) > _MAX_HU:
-        return None
-    return (slope, intercept) if 1 / _MAX_SLOPE**2 <= abs(slope) <= _MAX_SLOPE else None
 
 
 def _padding(elements: Elements, signed: bool) -> tuple[int, int] | None:
@@ -489,13 +366,6 @@ def _padding(elements: Elements, signed: bool) -> tuple[int, int] | None:
         return None
     limit = elements.integer(0x00280121, signed=signed)
     return (value, value) if limit is None else (min(value, limit), max(value, limit))
-
-
-def window(level: float | None, width: float | None) -> tuple[float, float] | None:
-    """A display window (level, width) in HU where it is a usable one."""
-    if level is None or width is None or abs(level) > _MAX_HU:
-        return None
-    return (level, width) if 1 <= width <= _MAX_HU else None
 
 
 def _locate_pixels(

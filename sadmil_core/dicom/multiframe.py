@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from sadmil_core.dicom.codes import WarningCode
 from sadmil_core.dicom.elements import DamagedError, spells_number
-from sadmil_core.dicom.header import (
+from sadmil_core.dicom.plausible import (
     directions,
     is_hounsfield,
     pixel_spacing,

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadmil_core.dicom.codes import SkippedFile, SkipReason, WarningCode
-from sadmil_core.dicom.header import METAIMAGE, NIFTI, NRRD, SliceHeader, directions, place
+from sadmil_core.dicom.header import METAIMAGE, NIFTI, NRRD, SliceHeader
+from sadmil_core.dicom.plausible import directions, place
 from sadmil_core.dicom.volumedata import (
     UnusableVolumeError,
     VoxelData,
