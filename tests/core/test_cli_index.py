@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from sadmil_core.cli.app import main
 from sadmil_core.fitness import fitness_of_entry
 from tests.bodies import write_head
+from tests.commands import Outcome, Run, run_sadmil
 from tests.reference import reference_data
 from tests.synthetic import set_to, tilted, truncate, write_series
 
 
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
 @pytest.fixture
 def sadmil(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs ``sadmil index`` in this process, through the program's own entry point."""
-
-    def run(*arguments: Any) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["sadmil", "index", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return Outcome(status, captured.out, captured.err)
-
-    return run
+    """Runs ``sadmil index``."""
+    return lambda *words: run_sadmil(monkeypatch, capsys, "index", *words)
 
 
 def _only_series(outcome: Outcome) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import pydicom
 import pydicom.data
 import pytest
 
-from sadmil_core.cli.app import main
 from sadmil_core.dicom import SliceHeader, decode_slice, index_folder, load_volume, read_headers
 from sadmil_core.errors import DecodeError
-from tests.networks import save_small
+from tests.commands import run_sadmil
 
 FOLDERS = {
     "pydicom": Path(pydicom.data.__file__).parent / "test_files",
@@ -72,16 +70,12 @@ def test_what_plain_pydicom_decodes_comes_out_the_same(header: SliceHeader) -> N
 def test_a_whole_folder_of_them_is_indexed_and_predicted(
     folder: Path,
     tmp_path: Path,
+    model: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model = save_small(tmp_path / "small.safetensors")
     rows = tmp_path / "out.csv"
-    predict = ["predict", str(folder), "--model", str(model), "--csv", str(rows), "--score-unfit"]
-    for words in (["index", str(folder)], predict):
-        monkeypatch.setattr(sys, "argv", ["sadmil", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        assert stop.value.code in (0, 1)
-        assert "Traceback" not in capsys.readouterr().err
+    predict = ("predict", folder, "--model", model, "--csv", rows, "--score-unfit")
+    for words in (("index", folder), predict):
+        assert run_sadmil(monkeypatch, capsys, *words).status in (0, 1)
     assert len(rows.read_text().splitlines()) > 5

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QSettings
 
+from sadmil_core.dicom import VolumeLoad
 from sadmil_core.paths import user_models_dir
 from tests.studies import write_spot_study
 from tests.tiny_model import write_tiny_model
@@ -57,6 +58,21 @@ def session(qapp, tiny: str):
     assert made.jobs.wait_closed(10)
     made.jobs._pool.shutdown(wait=True)
     assert not [t for t in threading.enumerate() if t.name.startswith("job")]
+
+
+@pytest.fixture
+def held_load(monkeypatch):
+    """Holds the loading of slices until the event it gives is set."""
+    gate, real = threading.Event(), VolumeLoad.run
+
+    def run(self, progress, *, on_slice=None):
+        while not gate.wait(0.005):
+            progress(0, 12, "held")
+        return real(self, progress, on_slice=on_slice)
+
+    monkeypatch.setattr(VolumeLoad, "run", run)
+    yield gate
+    gate.set()
 
 
 @pytest.fixture

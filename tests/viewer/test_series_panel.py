@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 import pydicom
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMessageBox
 
-from sadmil_core.dicom import VolumeLoad, index_folder
+from sadmil_core.dicom import index_folder
 from sadmil_core.fitness import fitness_of_entry
 from tests.studies import write_spot_study
 from tests.synthetic import only_entry, set_to, tilted, truncate, write_series
@@ -19,20 +17,6 @@ from viewer.model import opening
 from viewer.model.badges import BadgeKind, badge_of
 from viewer.widgets.files_dialog import FilesDialog
 from viewer.widgets.series_rows import ROW, SeriesRow, StudyRow
-
-
-@pytest.fixture
-def held_load(monkeypatch):
-    """Loading waits until this event is set."""
-    gate = threading.Event()
-    really = VolumeLoad.run
-
-    def wait(self, *arguments, **options):
-        assert gate.wait(20)
-        return really(self, *arguments, **options)
-
-    monkeypatch.setattr(VolumeLoad, "run", wait)
-    return gate
 
 
 def _badge(folder):

@@ -11,7 +11,6 @@ from PySide6.QtCore import QThread, QTimer
 from typer.testing import CliRunner
 
 from sadmil_core.cli.app import app
-from sadmil_core.dicom import VolumeLoad
 from sadmil_core.display import DisplayWindow
 from sadmil_core.paths import user_models_dir
 from sadmil_core.predict import Predictor
@@ -35,21 +34,6 @@ def held(monkeypatch):
 
     monkeypatch.setattr(Predictor, "run", run)
     yield gate, started
-    gate.set()
-
-
-@pytest.fixture
-def held_load(monkeypatch):
-    """Holds the loading of slices until the event it gives is set."""
-    gate, real = threading.Event(), VolumeLoad.run
-
-    def run(self, progress, *, on_slice=None):
-        while not gate.wait(0.005):
-            progress(0, 12, "held")
-        return real(self, progress, on_slice=on_slice)
-
-    monkeypatch.setattr(VolumeLoad, "run", run)
-    yield gate
     gate.set()
 
 
