@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from pydicom._uid_dict import UID_dictionary
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -36,3 +37,13 @@ def can_decode(transfer_syntax: str) -> bool:
         return bool(get_decoder(UID(transfer_syntax)).is_available)
     except NotImplementedError:
         return False
+
+
+def syntax_name(transfer_syntax: str) -> str:
+    """What people call a transfer syntax, or the format that stands in its place.
+
+    Args:
+        transfer_syntax: A UID, or the name of another format.
+    """
+    # Not through UID, which warns of all that is none.
+    return UID_dictionary.get(transfer_syntax, (transfer_syntax,))[0].partition(":")[0]

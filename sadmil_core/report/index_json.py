@@ -6,10 +6,9 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from pydicom.uid import UID
-
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
 from sadmil_core.dicom import direction_letters
+from sadmil_core.dicom.syntaxes import syntax_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +69,7 @@ def _series(entry: StackEntry, fitness: Fitness) -> dict[str, Any]:
         "tilt_deg": round(geometry.tilt_deg, 2) if geometry.has_orientation else None,
         "row_direction": direction_letters(geometry.row_direction),
         "column_direction": direction_letters(geometry.column_direction),
-        "encodings": sorted({encoding_name(h.transfer_syntax) for h in entry.slices}),
+        "encodings": sorted({syntax_name(h.transfer_syntax) for h in entry.slices}),
         "fitness": str(fitness.level),
         "fitness_reasons": [
             {"code": str(reason.code), "level": str(reason.level), "message": reason.message}
@@ -93,8 +92,3 @@ def _series(entry: StackEntry, fitness: Fitness) -> dict[str, Any]:
 
 def _skipped(file: SkippedFile) -> dict[str, str]:
     return {"path": str(file.path), "reason": str(file.reason), "message": file.message}
-
-
-def encoding_name(transfer_syntax: str) -> str:
-    """The name of a transfer syntax; as it stands where it has none."""
-    return UID(transfer_syntax).name or transfer_syntax

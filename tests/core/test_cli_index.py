@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its customary name
 
 from sadmil_core.fitness import fitness_of_entry
 from tests.bodies import write_head
@@ -129,3 +131,9 @@ def test_every_series_has_the_verdict_of_its_headers(tmp_path: Path, sadmil: Run
     found = [s["fitness"] for study in document["studies"] for s in study["series"]]
     expected = [str(fitness_of_entry(entry).level) for entry in index_folder(tmp_path).entries]
     assert found == expected
+
+
+def test_a_volume_file_is_listed_under_the_name_of_its_format(tmp_path: Path, sadmil: Run) -> None:
+    image = sitk.GetImageFromArray(np.zeros((9, 6, 8), np.int16))
+    sitk.WriteImage(image, str(tmp_path / "head.nrrd"))
+    assert _only_series(sadmil(tmp_path, "--json"))["encodings"] == ["NRRD"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its customary name
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMessageBox
@@ -204,3 +206,14 @@ def test_a_hundred_series_are_rows_not_widgets(qtbot, window, tmp_path):
     assert len(_rows(window)) == 120
     assert all(row.thumbnail is not None for row in _rows(window))
     assert len(window.series_list.findChildren(object)) < 60
+
+
+def test_a_volume_file_opens_with_its_doubts_said(qtbot, window, tmp_path):
+    image = sitk.GetImageFromArray(np.full((12, 40, 40), 30, np.int16))
+    image.SetSpacing((5.0, 5.0, 5.0))
+    sitk.WriteImage(image, str(tmp_path / "head.nii.gz"))
+    window.session.open_path(tmp_path / "head.nii.gz")
+    wait_until_idle(qtbot, window.session)
+    text = window.details.plain_text()
+    assert "VOLUME_FILE" in text
+    assert "NIfTI" in text

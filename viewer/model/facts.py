@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydicom.uid import UID
-
 from sadmil_core.dicom import direction_letters
 from sadmil_core.dicom.geometry import spacing_is_even
+from sadmil_core.dicom.syntaxes import syntax_name
 
 if TYPE_CHECKING:
     from sadmil_core.dicom import StackEntry
@@ -39,7 +38,7 @@ def facts_of(entry: StackEntry) -> tuple[tuple[str, str], ...]:
         row, column = geometry.row_direction, geometry.column_direction
         facts.append(("Rows to", direction_letters(row)))
         facts.append(("Columns to", direction_letters(column)))
-    encodings = sorted({UID(h.transfer_syntax).name or h.transfer_syntax for h in entry.slices})
+    encodings = sorted({syntax_name(h.transfer_syntax) for h in entry.slices})
     facts.append(("Encoding", ", ".join(encodings)))
     facts.append(("Stored bits", f"{first.bits_stored} {'signed' if first.signed else 'unsigned'}"))
     facts.append(("Rescale", f"{first.slope:g} x {first.intercept:+g} HU"))

@@ -219,5 +219,5 @@ def _caution(state: ViewState) -> str:
     if state.model is None or not state.model.header.provenance.phantoms_only:
         return ""
     if state.entry is not None and not state.entry.is_phantom:
-        return "demonstration model: its numbers mean nothing on a patient's scan"
+        return "demonstration model: meaningless on a patient's scan"
     return "demonstration model, trained on synthetic heads only"

@@ -58,6 +58,9 @@ class SeriesList(QWidget):
             row = self._rows.row_of(state.selected)
             if row != self._view.currentIndex().row():
                 self._quietly(lambda: self._view.setCurrentIndex(self._rows.index(row)))
+                # With its study's name, where that stands right above it.
+                self._view.scrollTo(self._rows.index(max(row - 1, 0)))
+                self._view.scrollTo(self._rows.index(row))
 
     def _quietly(self, change: object) -> None:
         """Changes rows or the current one without taking that for a wish of the user."""
