@@ -364,7 +364,7 @@ def test_the_caution_for_a_demonstration_model_stays_whatever_else_is_said(
     wait_until_idle(qtbot, window.session)
     text = labels(window)
     assert "written" in text
-    assert "mean nothing on a patient's scan" in text
+    assert "meaningless on a patient's scan" in text
 
 
 def test_no_letters_where_the_file_gives_no_orientation(qtbot, window, study):
