@@ -68,8 +68,9 @@ def index(
     if as_json:
         from dataclasses import replace
 
-        # Not through rich: a reader must get every character as it is.
-        typer.echo(index_text(replace(found, entries=tuple(entries)), verdicts), nl=False)
+        text = index_text(replace(found, entries=tuple(entries)), verdicts)
+        # As bytes: a path may hold what is no text, and the escape is JSON's own.
+        typer.echo(text.encode("utf-8", "backslashreplace"), nl=False)
     else:
         _print(found, entries, verdicts)
     if failures or found.failures or not entries:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +140,14 @@ def test_a_volume_file_is_listed_under_the_name_of_its_format(tmp_path: Path, sa
     image = sitk.GetImageFromArray(np.zeros((9, 6, 8), np.int16))
     sitk.WriteImage(image, str(tmp_path / "head.nrrd"))
     assert _only_series(sadmil(tmp_path, "--json"))["encodings"] == ["NRRD"]
+
+
+def test_a_path_that_is_no_text_is_escaped(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    write_head(folder)
+    words = [sys.executable, "-m", "sadmil_core", "index", str(tmp_path), "--json"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (study,) = json.loads(done.stdout)["studies"]
+    assert study["series"][0]["instances"][0]["path"].startswith(str(folder))
