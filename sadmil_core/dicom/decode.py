@@ -29,6 +29,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from sadmil_core.dicom.codes import WarningCode
 from sadmil_core.dicom.jpeg import JpegFrame, decode_words, read_jpeg_frame
 from sadmil_core.dicom.syntaxes import ENCAPSULATED_UNCOMPRESSED, NATIVE
 from sadmil_core.dicom.volumefile import read_volume_slice
@@ -66,9 +67,11 @@ def has_rsna_quirk(header: SliceHeader) -> bool:
 
     Some scanners' files in the RSNA 2019 set claim unsigned 12-bit values with an intercept
     near zero, though air below 0 was wrapped around at 4096. A heuristic: no tag says so.
+    Values that are said to be no Hounsfield units need no intercept below zero.
     """
     twelve_bit = header.has_rescale and header.bits_stored == 12 and not header.signed
-    return twelve_bit and header.intercept > -100
+    said_otherwise = WarningCode.NOT_HOUNSFIELD in header.departures
+    return twelve_bit and header.intercept > -100 and not said_otherwise
 
 
 def rescale_of(header: SliceHeader, *, mend_quirk: bool = True) -> tuple[float, float]:

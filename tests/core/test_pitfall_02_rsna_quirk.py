@@ -13,6 +13,7 @@ from sadmil_core.dicom import (
 )
 from tests.synthetic import (
     load,
+    set_to,
     write_series,
 )
 
@@ -46,3 +47,12 @@ def test_the_mending_fires_on_its_signature_alone(
     write_series(tmp_path, hu=hu, **options)
     codes = load(tmp_path).entry.warning_codes
     assert (WarningCode.RSNA_12BIT_QUIRK in codes) == fires
+
+
+def test_values_that_are_said_to_be_no_hounsfield_units_are_not_mended(tmp_path: Path) -> None:
+    """As a lossy compression leaves them that has rescaled them first."""
+    hu = np.arange(96).reshape(2, 6, 8)
+    write_series(tmp_path, hu=hu, rsna_quirk=True, change=set_to(RescaleType="US"))
+    volume = load(tmp_path)
+    np.testing.assert_array_equal(volume.hu, hu)
+    assert volume.entry.warning_codes == (WarningCode.NOT_HOUNSFIELD,)
