@@ -80,16 +80,16 @@ def youden_threshold(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> 
     It lies midway between two neighbouring scores; of several equally good ones, the one that
     splits the widest gap.
     """
-    order = np.sort(np.unique(scores))
-    if len(order) < 2:
-        return float(order[0])
-    middles = (order[1:] + order[:-1]) / 2
-    above = scores[None, :] > middles[:, None]
-    sensitivity = above[:, labels].mean(axis=1)
-    specificity = 1 - above[:, ~labels].mean(axis=1)
-    quality = sensitivity + specificity
+    values, group = np.unique(scores, return_inverse=True)
+    if len(values) < 2:
+        return float(values[0])
+    # How many of each class lie at or below each value but the last.
+    positive = np.bincount(group, weights=labels, minlength=len(values)).cumsum()[:-1]
+    negative = np.bincount(group, weights=~labels, minlength=len(values)).cumsum()[:-1]
+    quality = negative / max((~labels).sum(), 1) - positive / max(labels.sum(), 1)
     best = np.flatnonzero(quality >= quality.max() - 1e-12)
-    return float(middles[best[np.argmax(np.diff(order)[best])]])
+    widest = best[np.argmax(np.diff(values)[best])]
+    return float((values[widest] + values[widest + 1]) / 2)
 
 
 def _slice_threshold(rule: DecisionRule, scans: list[ValidationScan]) -> float | None:

@@ -17,14 +17,23 @@ class EventLog:
 
     Args:
         path: The file; made if need be.
-        step: Events after this step are forgotten: they will happen again.
     """
 
-    def __init__(self, path: Path, step: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        kept = [event for event in read_events(path) if event["step"] <= step]
-        with replacing(path) as stream:
-            stream.write("".join(_line(event) for event in kept).encode())
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self._path.stat().st_size if self._path.is_file() else 0
+
+    def cut(self, size: int) -> None:
+        """Forgets what was written after the file had this length: it will happen again."""
+        if self.size > size:
+            with self._path.open("rb") as stream:
+                kept = stream.read(size)
+            with replacing(self._path) as stream:
+                stream.write(kept)
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Adds an event.

@@ -32,10 +32,14 @@ TERMS = ("scan", "smooth", "slice", "attention", "mask", "guidance", "extra")
 class BagLabels(Protocol):
     """What is known of the B bags of a batch; NaN where a label is unknown."""
 
-    mask_BS: Tensor
-    label_B: Tensor
-    slice_label_BS: Tensor
-    masks_NHW: Tensor | None
+    @property
+    def mask_BS(self) -> Tensor: ...  # noqa: D102
+    @property
+    def label_B(self) -> Tensor: ...  # noqa: D102
+    @property
+    def slice_label_BS(self) -> Tensor: ...  # noqa: D102
+    @property
+    def masks_NHW(self) -> Tensor | None: ...  # noqa: D102
 
 
 class BagAnswers(Protocol):

@@ -40,6 +40,8 @@ class Standing:
         best_epoch: Its epoch.
         stale_epochs: Epochs since.
         seconds: Time trained, over all starts.
+        waited_s: How much of it the network waited for bags.
+        log_bytes: The length of the event log; what came after is to happen again.
         sums: The terms' sums over this epoch's steps, for its mean.
     """
 
@@ -51,6 +53,8 @@ class Standing:
     best_epoch: int = -1
     stale_epochs: int = 0
     seconds: float = 0.0
+    waited_s: float = 0.0
+    log_bytes: int = 0
     sums: dict[str, float] = field(default_factory=dict)
 
 
@@ -69,10 +73,9 @@ def save_state(
     """
     tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in (average or {}).items()}
-    names = {p: name for name, p in module.named_parameters()}
-    for p, moments in optimizer.state.items():
-        for key, value in moments.items():
-            tensors[f"optimizer.{names[p]}.{key}"] = torch.as_tensor(value)
+    for name, p in module.named_parameters():
+        for key, value in optimizer.state.get(p, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     document = {
         "version": _VERSION,
