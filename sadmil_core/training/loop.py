@@ -37,7 +37,7 @@ from sadmil_core.training.passes import forward_terms, read_bag
 from sadmil_core.training.state import Standing, load_state, save_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sadmil_core.data.bags import BagSource, Batch
@@ -204,9 +204,13 @@ class Trainer:
         if weights[-1] > 0:
             self._save()
             raise Stopped
+        statistics = [buffer.clone() for buffer in self.module.buffers()]
         parts = self._backward(batches, weights[:-1])
         self.ranks.sum(parts)
-        self._update(parts)
+        if not self._update(parts):
+            # What BatchNorm has measured in such a step is no number either.
+            for buffer, before in zip(self.module.buffers(), statistics, strict=True):
+                buffer.copy_(before)
         standing.step += 1
         standing.step_of_epoch += 1
         self._note_step(parts)
@@ -236,8 +240,12 @@ class Trainer:
         self.ranks.sum_gradients(self.module.parameters())
         return parts
 
-    def _update(self, parts: Tensor) -> None:
-        """An optimizer step, unless the gradient is no number: then none, on all ranks alike."""
+    def _update(self, parts: Tensor) -> bool:
+        """An optimizer step, unless the gradient is no number: then none, on all ranks alike.
+
+        Returns:
+            Whether there was one.
+        """
         standing, optimizer = self.standing, self.config.optimizer
         trained = [p for p in self.module.parameters() if p.requires_grad]
         limit = optimizer.clip_norm or math.inf
@@ -253,13 +261,14 @@ class Trainer:
                     remedy="Lower lr, set clip_norm, or train in fp32; the last saved state is "
                     "from before.",
                 )
-            return
+            return False
         standing.nonfinite = 0
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self._optimizer.step()
         if self._average is not None:
             _follow(self._average, self.module, optimizer.ema_decay)
+        return True
 
     def _learning_rate(self) -> float:
         optimizer, step = self.config.optimizer, self.standing.step
@@ -300,25 +309,38 @@ class Trainer:
         standing.sums = {}
         self._save()
 
-    def _validate(self) -> tuple[dict[str, float], list[ValidationScan]]:
-        """Reads each scan alone, shared out over the ranks; the objective as in training."""
-        network, objective = self.network(), self.config.objective
-        mine: list[tuple[int, ValidationScan]] = []
-        total = torch.zeros(2 * len(TERMS), dtype=torch.float64)
-        indices = range(self.ranks.rank, len(self._validation), self.ranks.world_size)
+    def read_validation(self, network: SaDmil) -> list[ValidationScan]:
+        """Reads the whole validation split with a network on this rank alone."""
+        network = network.to(self.ranks.device)
+        return [scan for _, _, scan in self._read(network, range(len(self._validation)))]
+
+    def _read(
+        self, network: SaDmil, indices: Sequence[int]
+    ) -> Iterator[tuple[int, Tensor, ValidationScan]]:
+        """Reads scans one by one, unpadded: index, sums and weights of the terms, numbers."""
+        network.eval()
         self._validation.set_epoch(0)
         feed = Feed(self._validation, [[[i]] for i in indices], self.config.data.workers)
         with torch.no_grad():
             for i, (batch,) in zip(indices, feed, strict=True):
                 on_device = batch.to(self.ranks.device)
                 sums, scan = read_bag(network, on_device, self.config, self.classes)
-                for k, name in enumerate(TERMS):
-                    total[k] += float(sums.get(name, 0.0))
-                total[len(TERMS) :] += term_weights(batch, self.classes)
-                mine.append((i, scan))
+                parts = [float(sums.get(name, 0.0)) for name in TERMS]
+                weights = term_weights(batch, self.classes)
+                yield i, torch.cat([torch.tensor(parts, dtype=torch.float64), weights]), scan
+
+    def _validate(self) -> tuple[dict[str, float], list[ValidationScan]]:
+        """Reads the validation split, shared out over the ranks; the objective as in training."""
+        total = torch.zeros(2 * len(TERMS), dtype=torch.float64)
+        mine: list[tuple[int, ValidationScan]] = []
+        indices = range(self.ranks.rank, len(self._validation), self.ranks.world_size)
+        for i, parts, scan in self._read(self.network(), indices):
+            total += parts
+            mine.append((i, scan))
         self.ranks.sum(total)
-        sums = {name: total[k] for k, name in enumerate(TERMS) if total[len(TERMS) + k] > 0}
-        loss, means = combine(objective, sums, total[len(TERMS) :])
+        weights = total[len(TERMS) :]
+        sums = {name: total[k] for k, name in enumerate(TERMS) if weights[k] > 0}
+        loss, means = combine(self.config.objective, sums, weights)
         if not math.isfinite(float(loss)):
             raise TrainingError(
                 f"The validation loss after epoch {self.standing.epoch + 1} is no finite number.",
