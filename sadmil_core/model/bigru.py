@@ -41,9 +41,7 @@ class BiGruContext(nn.Module):
         places_S = torch.arange(mask_BS.shape[1], device=mask_BS.device)
         if not torch.equal(mask_BS, places_S < count_B[:, None]):
             raise ValueError("a recurrent network needs the real slices of each bag first")
-        packed = pack_padded_sequence(
-            h_BSD, count_B.cpu(), batch_first=True, enforce_sorted=False
-        )
+        packed = pack_padded_sequence(h_BSD, count_B.cpu(), batch_first=True, enforce_sorted=False)
         y_BSD, _ = pad_packed_sequence(
             self.gru(packed)[0], batch_first=True, total_length=mask_BS.shape[1]
         )

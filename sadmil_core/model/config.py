@@ -278,23 +278,36 @@ class ModelConfig:
         return weighted and self.head.is_affine and self.context is None
 
     @property
+    def gives_cells(self) -> bool:
+        """Whether the head can be asked about each cell of the last feature map."""
+        mixed = self.context is not None and not self.smooths_logits
+        return (
+            isinstance(self.encoder, ConvEncoderConfig)
+            and self.encoder.output != "flatten"
+            and not mixed
+        )
+
+    @property
     def needs_graph(self) -> bool:
         """Whether :attr:`graph` is used at all."""
-        return isinstance(self.context, SmConfig) or self.attention.prior_smoothness > 0
+        prior = self.has_attention and self.attention.prior_smoothness > 0
+        return prior or isinstance(self.context, SmConfig)
+
+
+def published_encoder() -> ConvEncoderConfig:
+    """The encoder of the paper's published checkpoints (authors' code, MIT licence)."""
+    return ConvEncoderConfig(
+        channels=(16, 32, 32, 32, 32, 32),
+        kernels=(5, 3, 3, 3, 3, 3),
+        padding=("same", "valid", "valid", "valid", "valid", "valid"),
+        dropout=(0.0, 0.3, 0.0, 0.0, 0.3, 0.3),
+        output="flatten",
+    )
 
 
 def published_config() -> ModelConfig:
     """The network of the paper's published checkpoints (authors' code, MIT licence)."""
-    return ModelConfig(
-        encoder=ConvEncoderConfig(
-            channels=(16, 32, 32, 32, 32, 32),
-            kernels=(5, 3, 3, 3, 3, 3),
-            padding=("same", "valid", "valid", "valid", "valid", "valid"),
-            dropout=(0.0, 0.3, 0.0, 0.0, 0.3, 0.3),
-            output="flatten",
-        ),
-        bag_padding=57,
-    )
+    return ModelConfig(encoder=published_encoder(), bag_padding=57)
 
 
 def compact_config(norm: Literal["batch", "group"] = "group") -> ModelConfig:

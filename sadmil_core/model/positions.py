@@ -9,9 +9,7 @@ NOMINAL_SPACING_MM = 5.0
 """What a stack without positions is taken to have from slice to slice."""
 
 
-def known_positions(
-    position_mm_BS: Tensor | None, mask_BS: Tensor, dtype: torch.dtype
-) -> Tensor:
+def known_positions(position_mm_BS: Tensor | None, mask_BS: Tensor, dtype: torch.dtype) -> Tensor:
     """Positions in mm from the middle of each bag's range, 0 outside the bags.
 
     A bag with an unknown position anywhere has its slices placed evenly, ``NOMINAL_SPACING_MM``

@@ -67,7 +67,7 @@ class _Smooth(torch.autograd.Function):
         return solution
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         solution, gamma = ctx.saved_tensors
         adjoint = _solve(gradient, gamma, ctx.graph)
@@ -94,7 +94,7 @@ def _solve(u: Tensor, gamma: Tensor, graph: SliceGraph) -> Tensor:
     x = torch.zeros_like(u)
     residual = u.clone()
     direction = residual
-    power = residual.square().sum(dim=1, keepdim=True)
+    start = power = residual.square().sum(dim=1, keepdim=True)
     enough = power * _TOLERANCE[u.dtype] ** 2
     for _ in range(_MAX_STEPS):
         active = power > enough
@@ -108,4 +108,4 @@ def _solve(u: Tensor, gamma: Tensor, graph: SliceGraph) -> Tensor:
         fresh = torch.where(active, residual.square().sum(dim=1, keepdim=True), power)
         direction = residual + torch.where(active, fresh / power, 0.0) * direction
         power = fresh
-    return x
+    return x + 0.0 * start  # a column that is not finite has not converged, and must show it
