@@ -190,10 +190,13 @@ def _make_timm(library: Any, name: str, size: tuple[int, int], pretrained: bool)
 
 
 def _blocks(net: nn.Module) -> Iterator[nn.Module]:
-    """The parts of a network's sequences of layers, which take and give one tensor each."""
+    """The parts of a network's sequences of blocks, which take and give one tensor each.
+
+    Not single layers: an activation in place would change what the layer before it has kept.
+    """
     for child in net.children():
         if isinstance(child, nn.Sequential):
-            yield from child.children()
+            yield from (block for block in child.children() if any(block.children()))
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -237,6 +237,8 @@ class ModelConfig:
             raise ValueError(f"pooling {self.pooling!r} needs an instance head")
         if self.smooths_logits and not plain:
             raise ValueError("the Sm operator on logits needs plain attention")
+        if isinstance(self.context, SmConfig) and self.pooling == "mean":
+            raise ValueError("the Sm operator leaves the mean as it is: choose another pooling")
         if isinstance(self.encoder, ConvEncoderConfig):
             self.encoder.spatial_size(self.input_size)
 
