@@ -30,6 +30,14 @@ class SliceEncoder(nn.Module, ABC):
     def forward(self, x_N: Tensor) -> Tensor:
         """Returns h_ND."""
 
+    def cells(self, x_N: Tensor) -> Tensor:
+        """Returns the last feature map, (N, D', h, w), where the encoder has one."""
+        raise ValueError("only a convolutional encoder gives cells")
+
+    def reduce(self, y_NDhw: Tensor) -> Tensor:
+        """Makes the features of slices of their feature maps."""
+        raise ValueError("only a convolutional encoder gives cells")
+
     @abstractmethod
     def set_convolution_dtype(self, dtype: torch.dtype) -> None:
         """Runs the convolutions in another precision; BatchNorm keeps its statistics in fp32.
@@ -142,13 +150,18 @@ class ConvEncoder(SliceEncoder):
 
     def forward(self, x_N: Tensor) -> Tensor:
         """Returns h_ND, in the dtype of the input."""
-        return self.pool_cells(self.blocks(x_N))
+        return self.reduce(self.cells(x_N))
 
-    def pool_cells(self, y_NCHW: Tensor) -> Tensor:
-        """The features of slices from their last feature maps."""
+    def cells(self, x_N: Tensor) -> Tensor:
+        """As :meth:`SliceEncoder.cells`."""
+        y_NDhw: Tensor = self.blocks(x_N)
+        return y_NDhw
+
+    def reduce(self, y_NDhw: Tensor) -> Tensor:
+        """As :meth:`SliceEncoder.reduce`."""
         if self._output == "max":
-            return torch.amax(y_NCHW, dim=(2, 3))
+            return torch.amax(y_NDhw, dim=(2, 3))
         if self._output == "mean":
-            return torch.mean(y_NCHW, dim=(2, 3))
+            return torch.mean(y_NDhw, dim=(2, 3))
         # Row, column, channel: the order of the authors' channels-last framework.
-        return y_NCHW.permute(0, 2, 3, 1).flatten(1)
+        return y_NDhw.permute(0, 2, 3, 1).flatten(1)

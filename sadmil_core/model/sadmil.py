@@ -42,6 +42,7 @@ class BagOutput:
         attention_sd_BS: Standard deviation of the weights; None where the attention is not
             probabilistic. Zeros in training, which takes one draw.
         slice_logit_BS: Of each slice's own probability; None without an instance head.
+        features_BSD: Of the encoder, 0 outside the mask.
         cell_logit_NHW: By cell of the last feature map of the real slices, where asked for.
         padding_contribution_B: The pads' part of the logit; None without pads or evidence.
         extra_loss: What training minimises besides, (B,) each.
@@ -53,6 +54,7 @@ class BagOutput:
     evidence_BS: Tensor | None = None
     attention_sd_BS: Tensor | None = None
     slice_logit_BS: Tensor | None = None
+    features_BSD: Tensor | None = None
     cell_logit_NHW: Tensor | None = None
     padding_contribution_B: Tensor | None = None
     extra_loss: Mapping[str, Tensor] = field(default_factory=dict)
@@ -167,19 +169,40 @@ class SaDmil(nn.Module):
         if pads:
             # Encoded with the others: alone it would have statistics of its own in training.
             x_N = torch.cat([x_N, x_N.new_zeros((1, *x_N.shape[1:]))])
-        h_ND, map_NCHW = self._encode_with_cells(x_N) if cells else (self.encode(x_N), None)
+        y_NDhw = self.encoder.cells(x_N) if cells else None
+        h_ND = self.encode(x_N) if y_NDhw is None else self.encoder.reduce(y_NDhw)
         with torch.autocast(h_ND.device.type, enabled=False):
             h_ND = h_ND if h_ND.dtype == torch.float64 else h_ND.float()
             h_BSD = h_ND.new_zeros((*mask_BS.shape, h_ND.shape[-1]))
             h_BSD[mask_BS] = h_ND[:real]
-            return self._pool(
+            out = self._pool(
                 h_BSD,
                 mask_BS,
                 h_pad_D=h_ND[-1] if pads else None,
                 edges=edges,
                 position_mm_BS=position_mm_BS,
-                map_NCHW=None if map_NCHW is None else map_NCHW[:real].to(h_ND.dtype),
             )
+            if y_NDhw is None:
+                return out
+            return replace(out, cell_logit_NHW=self.cell_logits(y_NDhw[:real].to(h_ND.dtype)))
+
+    def cell_logits(self, y_NDhw: Tensor) -> Tensor:
+        """What the instance head, or else the scan's, says of each cell of feature maps.
+
+        Returns:
+            (N, h, w).
+
+        Raises:
+            ValueError: A cell has other features than the head knows.
+        """
+        if not self.config.gives_cells:
+            raise ValueError(
+                "only a convolutional encoder with output `max` or `mean`, and no context that "
+                "changes its features, gives a logit for each cell"
+            )
+        head = self.instance if self.instance is not None else _built(self.head)
+        logit_NHW: Tensor = head(y_NDhw.permute(0, 2, 3, 1))
+        return logit_NHW
 
     def pool_batch(
         self,
@@ -258,15 +281,6 @@ class SaDmil(nn.Module):
             extra_loss={name: loss_B[0] for name, loss_B in out.extra_loss.items()},
         )
 
-    def _encode_with_cells(self, x_N: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.config.gives_cells or not isinstance(self.encoder, ConvEncoder):
-            raise ValueError(
-                "only a convolutional encoder with output `max` or `mean` and no context that "
-                "changes its features gives a logit for each cell"
-            )
-        map_NCHW = self.encoder.blocks(x_N)
-        return self.encoder.pool_cells(map_NCHW), map_NCHW
-
     def _pool(
         self,
         h_BSD: Tensor,
@@ -277,7 +291,6 @@ class SaDmil(nn.Module):
         edges: EdgeList | None = None,
         position_mm_BS: Tensor | None = None,
         pads_B: Tensor | None = None,
-        map_NCHW: Tensor | None = None,
     ) -> BagOutput:
         h_BSD = _only_real(h_BSD, mask_BS)
         if self.config.needs_graph and graph is None:
@@ -290,18 +303,13 @@ class SaDmil(nn.Module):
             )
         if pads_B is None:
             pads_B = (self.config.bag_padding - mask_BS.sum(dim=-1)).clamp(min=0)
-        h_BSD = _only_real(self._mix(h_BSD, mask_BS, graph, position_mm_BS), mask_BS)
-        slice_logit_BS = cell_logit_NHW = None
-        if self.instance is not None:
-            slice_logit_BS = self.instance(h_BSD)
-        if map_NCHW is not None:
-            by_cell = self.instance if self.instance is not None else _built(self.head)
-            cell_logit_NHW = by_cell(map_NCHW.permute(0, 2, 3, 1))
+        mixed_BSD = _only_real(self._mix(h_BSD, mask_BS, graph, position_mm_BS), mask_BS)
+        slice_logit_BS = None if self.instance is None else self.instance(mixed_BSD)
         if self.config.has_attention:
-            out = self._pool_by_attention(h_BSD, mask_BS, graph, h_pad_D, pads_B)
+            out = self._pool_by_attention(mixed_BSD, mask_BS, graph, h_pad_D, pads_B)
         else:
-            out = self._pool_otherwise(h_BSD, mask_BS, slice_logit_BS)
-        return replace(out, slice_logit_BS=slice_logit_BS, cell_logit_NHW=cell_logit_NHW)
+            out = self._pool_otherwise(mixed_BSD, mask_BS, slice_logit_BS)
+        return replace(out, features_BSD=h_BSD, slice_logit_BS=slice_logit_BS)
 
     def _mix(
         self,

@@ -32,21 +32,25 @@ TERMS = ("scan", "smooth", "slice", "attention", "mask", "guidance", "extra")
 class BagLabels(Protocol):
     """What is known of the B bags of a batch; NaN where a label is unknown."""
 
-    mask_BS: Tensor
-    label_B: Tensor
-    slice_label_BS: Tensor
-    masks_NHW: Tensor | None
+    @property
+    def mask_BS(self) -> Tensor: ...
+    @property
+    def label_B(self) -> Tensor: ...
+    @property
+    def slice_label_BS(self) -> Tensor: ...
+    @property
+    def masks_NHW(self) -> Tensor | None: ...
 
 
 class BagAnswers(Protocol):
     """What the network says of them."""
 
     @property
-    def logit_B(self) -> Tensor: ...  # noqa: D102, N802
+    def logit_B(self) -> Tensor: ...
     @property
-    def attention_BS(self) -> Tensor: ...  # noqa: D102, N802
+    def attention_BS(self) -> Tensor: ...
     @property
-    def attention_logit_BS(self) -> Tensor: ...  # noqa: D102, N802
+    def attention_logit_BS(self) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

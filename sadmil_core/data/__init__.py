@@ -1,0 +1,1 @@
+"""Scans as tables, as prepared images and as bags. Importing this package imports no torch."""
