@@ -61,6 +61,10 @@ class CheckpointVersionError(CheckpointError):
     """A checkpoint written in a newer format than this program reads."""
 
 
+class ModelError(SadmilError):
+    """A network that cannot be built here, or cannot read what it is given."""
+
+
 class WeightsError(SadmilError):
     """Published weights could not be read, fetched or converted."""
 
