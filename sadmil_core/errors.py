@@ -41,6 +41,10 @@ class ManifestError(SadmilError):
     """A table that is to name the series to read out, and cannot be used."""
 
 
+class BatchError(SadmilError):
+    """A folder of results that belongs to another reading, or is damaged."""
+
+
 class ReformatError(SadmilError):
     """A stack of which no honest reformat can be made (for example without positions)."""
 
