@@ -57,12 +57,12 @@ def read_into_folder(paths: list[Path], scoring: Scoring, reading: FolderReading
     from sadmil_core.batch import read_archive
 
     request = _request(paths, scoring, reading)
-    with _progress_of(request.shard) as on_unit, _index_progress(request.shard) as progress:
+    with _bar(request.shard) as progress:
         outcome = read_archive(
             request,
             lambda: _reader(scoring, request.shard, reading.threads),
             progress=progress,
-            on_unit=on_unit,
+            on_unit=_on_unit(request.shard, progress),
         )
     _say(request, outcome)
     if outcome.remaining:
@@ -138,8 +138,8 @@ def _reader(scoring: Scoring, shard: Shard, threads: int | None) -> StackReader:
 
 
 @contextmanager
-def _index_progress(shard: Shard) -> Iterator[Progress]:
-    """A bar for indexing; of several processes on a terminal only the first shows one."""
+def _bar(shard: Shard) -> Iterator[Progress]:
+    """A bar, on a terminal; of several processes only the first shows one."""
     if shard.index:
         yield no_progress
     else:
@@ -163,17 +163,13 @@ class _Reports:
         complain(f"{self._name}{studies} of {of_studies} studies, about {left_min:.0f} min left")
 
 
-@contextmanager
-def _progress_of(shard: Shard) -> Iterator[OnUnit]:
-    """A bar of slices on a terminal, with the time left; lines in a log."""
-    name = "" if shard.count == 1 else f"shard {shard.index}/{shard.count}: "
+def _on_unit(shard: Shard, progress: Progress) -> OnUnit:
+    """Moves the bar slice by slice, which tells the time left; writes lines into a log."""
     if not Console(stderr=True).is_terminal:
-        yield _Reports(name)
-        return
-    with _index_progress(shard) as progress:
-        yield lambda studies, of_studies, slices, of_slices: progress(
-            slices, of_slices, "reading slices"
-        )
+        return _Reports("" if shard.count == 1 else f"shard {shard.index}/{shard.count}: ")
+    return lambda studies, of_studies, slices, of_slices: progress(
+        slices, of_slices, "reading slices"
+    )
 
 
 def _say(request: BatchRequest, outcome: BatchOutcome) -> None:
