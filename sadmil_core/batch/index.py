@@ -39,6 +39,8 @@ _BATCH = 512
 """Files read before they are written down: what a killed process must read again."""
 _VOLATILE = frozenset({SkipReason.UNREADABLE, SkipReason.ABSENT})
 """What may change without a change of the file."""
+_DETACHED = frozenset({".mhd", ".nhdr"})
+"""Headers of volumes whose voxels lie in another file, which may change alone."""
 _WAIT_S = 600.0
 _FULL = "disk is full"
 _FORMAT = f"1 {__version__} {' '.join(FIELDS)}"
@@ -257,14 +259,15 @@ def _look_at(path: Path) -> tuple[bytes, Stamp]:
     """The real path of a file and its stamp, with one call of the system where it is no link."""
     try:
         status = os.lstat(path)
-        if not stat.S_ISLNK(status.st_mode):
+        if stat.S_ISLNK(status.st_mode):
+            real, status = os.path.realpath(path), os.stat(path)
+        else:
             real = os.path.join(_real_folder(str(path.parent)), path.name)
-            return os.fsencode(real), (status.st_size, status.st_mtime_ns)
-        status = os.stat(path)
-        stamp: Stamp = status.st_size, status.st_mtime_ns
     except OSError:  # gone, or a link to nowhere: reading it will say so
-        stamp = None, None
-    return os.fsencode(os.path.realpath(path)), stamp
+        return os.fsencode(os.path.realpath(path)), (None, None)
+    if path.suffix.lower() in _DETACHED:
+        return os.fsencode(real), (None, None)
+    return os.fsencode(real), (status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

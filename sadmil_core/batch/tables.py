@@ -39,7 +39,7 @@ _TYPES = {
 }
 SCHEMA = pa.schema([(column, _TYPES.get(column, pa.string())) for column in COLUMNS])
 """Of the Parquet tables. Cells that are blank in CSV are null."""
-_GROUP_ROWS = 16384
+_GROUP_ROWS, _BATCH_ROWS = 1 << 15, 1 << 10
 
 
 class SliceTable(Protocol):
@@ -84,18 +84,31 @@ class _CsvTable:
 
 
 class _ParquetTable:
+    """Keeps a group of rows in Arrow's form, which takes a fraction of Python's memory."""
+
     def __init__(self, writer: pq.ParquetWriter) -> None:
         self._writer = writer
         self._rows: list[dict[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._count = 0
 
     def add(self, scan: Mapping[str, Any]) -> None:
         self._rows += map(_storable, document_rows(scan))
-        if len(self._rows) >= _GROUP_ROWS:
+        if len(self._rows) >= _BATCH_ROWS:
+            self._pack()
+        if self._count >= _GROUP_ROWS:
             self.flush()
 
     def flush(self) -> None:
+        self._pack()
+        if self._batches:
+            self._writer.write_table(pa.Table.from_batches(self._batches))
+        self._batches, self._count = [], 0
+
+    def _pack(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=SCHEMA))
+            self._count += len(self._rows)
             self._rows = []
 
 

@@ -7,7 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +88,7 @@ def test_the_shard_is_the_option_or_what_torchrun_says() -> None:
     assert shard_of(None, {}) == Shard()
     assert said.name == "00003-of-00008"
     for option, wrong in (("4/4", {}), ("x/4", {}), (None, {"RANK": "9", "WORLD_SIZE": "8"})):
-        with pytest.raises(ValueError, match="no part|I/N"):
+        with pytest.raises(ValueError, match=r"no part|I/N"):
             shard_of(option, wrong)
 
 
@@ -176,6 +178,23 @@ def test_headers_are_read_once_and_again_where_files_changed(
     index.bring_up_to_date([tmp_path / "a"])
     assert headers_read == [paths[3]]
     assert len(list(index.planned_files())) == 9
+
+
+def test_voxels_in_a_file_of_their_own_are_looked_at_each_time(
+    tmp_path: Path, folder: BatchFolder
+) -> None:
+    image = sitk.GetImageFromArray(np.zeros((9, 8, 8), np.int16))
+    sitk.WriteImage(image, str(tmp_path / "a.mhd"))
+    index = ArchiveIndex(folder)
+    index.bring_up_to_date([tmp_path / "a.mhd"])
+    before = make_units(index.planned_files())
+    index.bring_up_to_date([tmp_path / "a.mhd"])
+    assert make_units(index.planned_files()) == before
+    header = (tmp_path / "a.mhd").stat()
+    (tmp_path / "a.raw").write_bytes(bytes(1151) + b"\1")
+    assert (tmp_path / "a.mhd").stat() == header
+    index.bring_up_to_date([tmp_path / "a.mhd"])
+    assert make_units(index.planned_files()) != before
 
 
 def test_a_stopped_indexing_keeps_what_it_read(
