@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+REPORTS = ("slices.csv", "slices.parquet", "scans.json")
+"""Of the whole archive."""
 _HELD = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _POLL_S = 0.1
 
@@ -65,6 +67,11 @@ class BatchFolder:
     def shards(self) -> Path:
         """A table for each shard."""
         return self.root / "shards"
+
+    @property
+    def reports(self) -> tuple[Path, ...]:
+        """The reports of the whole archive, as :data:`REPORTS` names them."""
+        return tuple(self.root / name for name in REPORTS)
 
     def now_ns(self) -> int:
         """The time by the clock of the machine that holds the folder.

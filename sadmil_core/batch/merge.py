@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from sadmil_core.dicom import SkippedFile
 
 TableFormat = Literal["parquet", "csv"]
-_REPORTS = ("slices.csv", "slices.parquet", "scans.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,15 +103,15 @@ def merge(
         WriteError: The system refused; reports are whole, or the older ones.
     """
     skipped = _all_skipped(stored, index_skipped)
-    paths = [folder.root / name for name in _REPORTS]
     digest = _digest(stored, skipped)
-    noted = _noted(folder, "reports", digest, paths)
+    noted = _noted(folder, "reports", digest, folder.reports)
     if noted is not None:
         return MergedReport(**(noted | {"complaints": tuple(noted["complaints"])}))
     counts: Counter[str] = Counter()
     documents: list[Mapping[str, Any]] = []
     complaints: list[str] = []
-    with csv_table(paths[0]) as as_csv, parquet_table(paths[1]) as as_parquet:
+    csv_path, parquet_path, json_path = folder.reports
+    with csv_table(csv_path) as as_csv, parquet_table(parquet_path) as as_parquet:
         for study in _studies(stored):
             documents.append(study["study"])
             for scan in study["scans"]:
@@ -125,15 +124,18 @@ def merge(
             if len(complaints) < _SHOWN:
                 complaints += _complaints(study)
     scans = (scan for study in _studies(stored) for scan in study["scans"])
-    with replacing(paths[2]) as stream:
+    with replacing(json_path) as stream:
         for piece in json_pieces(documents, scans, skipped):
             stream.write(piece.encode("utf-8", "backslashreplace"))
     lost = [file for file in skipped if file.reason.is_failure]
+    complaints = complaints[:_SHOWN]
     complaints += [f"{file.path}: {file.reason}: {file.message}" for file in lost[:_SHOWN]]
+    if max(len(complaints), len(lost)) >= _SHOWN:
+        complaints.append("There may be more: scans.json names them all, with their reasons.")
     report = MergedReport(
         studies=len(documents),
         lost_files=len(lost),
-        complaints=tuple(complaints[: 2 * _SHOWN]),
+        complaints=tuple(complaints),
         **counts,
     )
     _note(folder, "reports", digest, asdict(report))

@@ -50,12 +50,20 @@ class BatchSettings:
         """Notes the settings in a new folder, or checks that an old one has the same.
 
         Raises:
-            BatchError: The folder holds results of other settings; both are named.
+            BatchError: The folder holds results of other settings, and both are named; or
+                reports of something else, which would be replaced.
             WriteError: The system refused.
         """
         mine = json.loads(json.dumps(asdict(self)))
         found = _read(folder.settings)
         if found is None:
+            foreign = [path.name for path in folder.reports if path.exists()]
+            if foreign:
+                raise BatchError(
+                    f"{folder.root} holds {', '.join(foreign)}, and nothing says that a reading "
+                    "of an archive wrote it.",
+                    remedy="Choose another --out.",
+                )
             with replacing(folder.settings) as stream:
                 stream.write((json.dumps(mine, indent=1) + "\n").encode())
             return

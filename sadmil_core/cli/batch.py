@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,7 +19,6 @@ from sadmil_core.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sadmil_core.batch import BatchOutcome, BatchRequest, MergedReport, Shard
     from sadmil_core.batch.run import OnUnit, StackReader
@@ -105,7 +105,7 @@ def _require_apart(paths: list[Path], out: Path) -> None:
 
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"{out} is not a folder", param_hint="--out")
-    target = os.path.realpath(out)
+    target = Path(os.path.realpath(out))
     for path in paths:
         if path.is_file() and is_archive(path):
             # Each process would have to unpack it anew each time.
@@ -113,8 +113,7 @@ def _require_apart(paths: list[Path], out: Path) -> None:
                 f"{path} is a zip archive, which --out does not read: unpack it first",
                 param_hint="PATH",
             )
-        inside = os.path.commonpath([target, os.path.realpath(path)]) == os.path.realpath(path)
-        if inside:
+        if target.is_relative_to(os.path.realpath(path)):
             raise typer.BadParameter(
                 f"{out} lies in {path}, which is to be read: choose a folder elsewhere",
                 param_hint="--out",

@@ -375,6 +375,15 @@ def test_another_archive_is_refused(tmp_path: Path, sadmil: Run, few: Path) -> N
     assert f"archive {few} there, {few / 's01'} here" in outcome.err
 
 
+def test_reports_of_something_else_are_not_replaced(tmp_path: Path, sadmil: Run, few: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "slices.csv").write_text("older")
+    outcome = sadmil(few, "--out", tmp_path / "out")
+    assert outcome.status == 1
+    assert "holds slices.csv, and nothing says" in outcome.err
+    assert (tmp_path / "out" / "slices.csv").read_text() == "older"
+
+
 def test_a_full_disk_loses_nothing(
     tmp_path: Path, sadmil: Run, few: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
