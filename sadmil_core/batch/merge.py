@@ -171,7 +171,8 @@ def _all_skipped(
     """The files passed over while indexing, and those whose pixels could not be decoded."""
     found = {file.path: file for file in index_skipped}
     for unit in stored:
-        found.update({file.path: file for file in skipped_in(unit.load())})
+        if unit.has_skipped:
+            found.update({file.path: file for file in skipped_in(unit.load())})
     return [found[path] for path in sorted(found)]
 
 

@@ -38,6 +38,7 @@ class StoredUnit:
         attempt: How often it had been read before.
         scan_ids: Its studies.
         has_failed: Something in it could not be read, or not be scored, in vain.
+        has_skipped: Files of it were passed over.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class StoredUnit:
     attempt: int
     scan_ids: tuple[str, ...]
     has_failed: bool
+    has_skipped: bool
 
     @property
     def identity(self) -> str:
@@ -96,6 +98,13 @@ class RecordWriter:
     ) -> None:
         """Adds the records of one unit; on the disk when it returns.
 
+        Args:
+            unit: Which.
+            document: From :func:`sadmil_core.batch.documents.unit_document`.
+            attempt: How often it had been read before.
+            scan_ids: Its studies.
+            has_failed: Whether a second try may do better.
+
         Raises:
             WriteError: The system refused; what was there before is whole.
         """
@@ -106,6 +115,7 @@ class RecordWriter:
             "attempt": attempt,
             "scan_ids": list(scan_ids),
             "has_failed": has_failed,
+            "has_skipped": bool(document["skipped"]),
             "crc32": zlib.crc32(body),
         }
         # JSON has no raw tabs or line ends.
@@ -167,6 +177,7 @@ def _stored_in(path: Path) -> Iterator[StoredUnit]:
                         attempt=head["attempt"],
                         scan_ids=tuple(head["scan_ids"]),
                         has_failed=head["has_failed"],
+                        has_skipped=head["has_skipped"],
                     )
                 offset += len(line)
     except OSError as error:
