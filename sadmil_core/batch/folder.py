@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from sadmil_core.atomic import make_folder
 from sadmil_core.errors import WriteError
+from sadmil_core.filelock import lock_file
 from sadmil_core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -119,14 +120,7 @@ class BatchFolder:
 def _try_lock(stream: BinaryIO) -> bool:
     """Locks a file until it is closed; False where another process holds it."""
     try:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(stream)
     except OSError as error:
         return error.errno not in _HELD
     return True
