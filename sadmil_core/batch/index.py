@@ -111,6 +111,10 @@ class ArchiveIndex:
 
         Returns:
             A complaint for each path that holds no CT.
+
+        Raises:
+            InputError: A path is not there or cannot be listed; the index stays as it is.
+            Cancelled: From ``progress``.
         """
         started_ns = self._folder.now_ns()
         with self._folder.locked("index", progress):
@@ -209,11 +213,8 @@ def _update(
     _real_folder.cache_clear()
     database.execute("CREATE TEMP TABLE seen (real BLOB PRIMARY KEY) WITHOUT ROWID")
     for root in roots:
-        try:
-            files, refused = list_files(root, progress)
-        except InputError as error:
-            problems.append(error)
-            continue
+        # Not put up with: a share that is not mounted just now would empty the index.
+        files, refused = list_files(root, progress)
         _read_changed(database, files, progress)
         _store_skipped(database, refused)
         try:

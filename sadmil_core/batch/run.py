@@ -103,6 +103,7 @@ def read_archive(
 
     Raises:
         BatchError: The folder belongs to another reading, or is damaged.
+        InputError: The archive is not there.
         WriteError: The system refused, most often for want of space.
         Cancelled: From ``progress`` or ``on_unit``.
     """

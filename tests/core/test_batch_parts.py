@@ -21,7 +21,7 @@ from sadmil_core.batch.index import ArchiveIndex, FileRow
 from sadmil_core.batch.plan import make_units, share_of
 from sadmil_core.devices import choose_device, device_of_rank
 from sadmil_core.dicom import index_folder
-from sadmil_core.errors import BatchError, DeviceError, WriteError
+from sadmil_core.errors import BatchError, DeviceError, InputError, WriteError
 from sadmil_core.progress import Cancelled
 from tests.bodies import write_head
 from tests.enhanced import write_enhanced
@@ -241,6 +241,20 @@ def test_one_process_indexes_for_all_that_start_with_it(
     second.join(10)
     assert not second.is_alive()
     assert headers_read == []
+
+
+def test_an_archive_that_is_away_for_a_while_keeps_its_index(
+    tmp_path: Path, folder: BatchFolder, headers_read: list[Path]
+) -> None:
+    write_head(tmp_path / "a")
+    index = ArchiveIndex(folder)
+    index.bring_up_to_date([tmp_path / "a"])
+    (tmp_path / "a").rename(tmp_path / "away")
+    with pytest.raises(InputError, match="does not exist"):
+        index.bring_up_to_date([tmp_path / "a"])
+    (tmp_path / "away").rename(tmp_path / "a")
+    index.bring_up_to_date([tmp_path / "a"])
+    assert len(headers_read) == len(list(index.planned_files())) == 10
 
 
 def test_an_index_of_no_use_is_named(tmp_path: Path, folder: BatchFolder) -> None:
