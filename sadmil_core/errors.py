@@ -49,6 +49,10 @@ class TrainingError(SadmilError):
     """Training that cannot begin or go on: data, a run's folder, numbers that are none."""
 
 
+class BatchError(SadmilError):
+    """A folder of results that belongs to another reading, or is damaged."""
+
+
 class ReformatError(SadmilError):
     """A stack of which no honest reformat can be made (for example without positions)."""
 
