@@ -61,5 +61,9 @@ class DeviceError(SadmilError):
     """The requested device is not on this machine or cannot do what was asked."""
 
 
+class EvaluationError(SadmilError):
+    """Predictions or labels that cannot be evaluated: bad rows, or nothing in common."""
+
+
 class WriteError(SadmilError):
     """A file could not be written; nothing of it is left behind."""
