@@ -44,9 +44,7 @@ class Estimate:
     undefined: int = 0
 
 
-def resamples(
-    patient: NDArray[np.int64], count: int, seed: int, *, items: int
-) -> Iterator[Floats]:
+def resamples(patient: NDArray[np.int64], count: int, seed: int, *, items: int) -> Iterator[Floats]:
     """Weights of the scans in each resample of the patients, in chunks of rows.
 
     A resample draws as many patients as there are, with replacement, and takes all scans of

@@ -256,7 +256,8 @@ class _Finder:
 
 def _lay(prediction: ScanPrediction, scan: LabelledScan) -> tuple[ScanPrediction, ScanTruth]:
     if scan.order and all(key in scan.order for key in prediction.slice_keys):
-        prediction = _reordered(prediction, np.array([scan.order[k] for k in prediction.slice_keys]))
+        places = np.array([scan.order[key] for key in prediction.slice_keys])
+        prediction = _reordered(prediction, places)
     labels = np.full(len(prediction), 0.0 if scan.label is False else np.nan)
     for at, (key, index) in enumerate(
         zip(prediction.slice_keys, prediction.slice_index, strict=True)

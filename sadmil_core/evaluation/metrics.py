@@ -265,7 +265,7 @@ def bin_of(probability: Floats) -> NDArray[np.int64]:
 
 
 def _slice_ranking(cohort: Cohort, scorer: Scorer) -> dict[str, Quantity]:
-    within = {
+    within: dict[str, Callable[[Floats, Flags], float]] = {
         "within_auroc": auroc,
         "within_auprc": average_precision,
         "top1_hit": lambda score, label: top_hit(score, label, 1),
@@ -276,7 +276,7 @@ def _slice_ranking(cohort: Cohort, scorer: Scorer) -> dict[str, Quantity]:
         return dict.fromkeys((*within, "pooled_auroc", "pooled_auprc"), _absent(why, "slices"))
     values = {key: np.full(len(cohort), np.nan) for key in within}
     for at in np.flatnonzero(cohort.both):
-        where = cohort.slices(at)
+        where = cohort.slices(int(at))
         label = cohort.slice_label[where]
         known = ~np.isnan(label)
         score, truth = scorer.slice_score[where][known], label[known] == 1
@@ -321,8 +321,7 @@ def _slice_decisions(cohort: Cohort, scorer: Scorer) -> dict[str, Quantity]:
 
 
 def _attention_shape(data: EvaluationSet, cohort: Cohort) -> dict[str, Quantity]:
-    names = ("attention_mass", "roughness_sa", "roughness_f", "total_variation")
-    names += ("entropy", "crossings")
+    names = [measure.key for measure in MEASURES if measure.about == "attention"]
     values = {name: np.full(len(cohort), np.nan) for name in names}
     for at, (scan, truth) in enumerate(zip(data.predictions, data.truths, strict=True)):
         if scan.slice_score is not None:

@@ -170,9 +170,7 @@ def _read_report(table: Table) -> PredictionTable:
     )
 
 
-def _report_scan(
-    ledger: Ledger, rows: list[int], key: tuple[str, ...]
-) -> ScanPrediction | None:
+def _report_scan(ledger: Ledger, rows: list[int], key: tuple[str, ...]) -> ScanPrediction | None:
     table, before = ledger.table, len(ledger.problems)
     index = np.array([ledger.number(row, "slice_index", low=0) for row in rows])
     rows = [rows[at] for at in np.argsort(index, kind="stable")]

@@ -68,7 +68,7 @@ class Ranking:
         It lies half-way to the next score, so that scores of another set that fall between
         are shared; infinite where already the highest score costs too much specificity.
         """
-        positive, negative = self.counts(np.ones((1, len(self._order))))
+        _, negative = self.counts(np.ones((1, len(self._order))))
         false = np.cumsum(negative[0])
         allowed = np.flatnonzero(false <= (1 - specificity) * false[-1] + 1e-12)
         if not len(allowed):

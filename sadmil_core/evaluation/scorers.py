@@ -77,7 +77,7 @@ class Cohort:
 
     def sum_by_scan(self, values: Floats) -> Floats:
         """(M,) to (N,)."""
-        return np.bincount(self.scan_of_slice, values, len(self))
+        return np.asarray(np.bincount(self.scan_of_slice, values, len(self)), np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,7 @@ def centre_score(slices: int) -> Floats:
     """-|z - 1/2| for z from 0 to 1 along the slices."""
     z = np.linspace(0, 1, slices) if slices > 1 else np.full(slices, 0.5)
     # Slices as far above the middle as below it are ties, whatever the rounding.
-    return np.round(-np.abs(z - 0.5), 12)
+    return np.asarray(np.round(-np.abs(z - 0.5), 12), np.float64)
 
 
 def _centre_rule(cohort: Cohort) -> Scorer:
@@ -219,14 +219,22 @@ def _pooling(data: EvaluationSet, cohort: Cohort, name: str) -> Scorer:
     return _pooled_attention(data, name)
 
 
+_GIVEN = (
+    "scan_score",
+    "scan_probability",
+    "scan_positive",
+    "slice_score",
+    "pooled_score",
+    "slice_positive",
+)
+
+
 def _pooled_attention(data: EvaluationSet, name: str) -> Scorer:
     scans = data.predictions
     missing = "the table gives attention only, neither evidence nor slice probability"
     if name == MEAN_POOLING or _flat(scans, lambda scan: scan.attention) is None:
-        sums = f"{missing}: and attention has the same mean whatever a scan shows"
-        names = ("scan_score", "scan_probability", "scan_positive")
-        names += ("slice_score", "pooled_score", "slice_positive")
-        return Scorer(name=name, origin="not computable", missing=dict.fromkeys(names, sums))
+        sums = f"{missing}, and attention has the same mean whatever a scan shows"
+        return Scorer(name=name, origin="not computable", missing=dict.fromkeys(_GIVEN, sums))
     parts = [_share(scan) for scan in scans]
     flat = np.concatenate(parts)
     return Scorer(
