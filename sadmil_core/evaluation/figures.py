@@ -17,6 +17,7 @@ from sadmil_core.evaluation.chosen import choose_scans
 from sadmil_core.evaluation.ranking import Ranking
 from sadmil_core.evaluation.scorers import MAX_POOLING, MEAN_POOLING
 from sadmil_core.evaluation.shape import relative_attention, spectrum
+from sadmil_core.result import positive_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,7 +160,7 @@ def _reliability(assessment: Assessment) -> Picture | None:
         curve.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="calibrated")
         offset = 0.008
         for at, model in enumerate(models):
-            bins, style = model.reliability, _line(at)
+            bins, style = model.reliability, _line(at) | {"linewidth": 1.0}
             x = np.array([each.predicted for each in bins]) + offset * (at - (len(models) - 1) / 2)
             y = np.array([each.observed for each in bins])
             low = y - [each.observed_low for each in bins]
@@ -185,7 +186,7 @@ def _reliability(assessment: Assessment) -> Picture | None:
             ylim=(-0.02, 1.02),
         )
         curve.set_aspect("equal")
-        curve.legend(loc="upper left")
+        histogram.legend(loc="upper center")
         histogram.set(
             xlabel="predicted probability", ylabel="scans", title="Distribution", xlim=(-0.02, 1.02)
         )
@@ -214,14 +215,15 @@ def _spectrum(assessment: Assessment) -> Picture | None:
                 color=style["color"],
                 linewidth=0.9,
                 linestyle=(0, (1, 2)),
-                label=f"{model.name}, slices shuffled",
+                label="slices shuffled" if not at else None,
             )
         axes.set(
             xlabel="frequency along the scan (cycles a slice)",
             ylabel="mean power of S·a",
             title="Smoothness spectrum",
         )
-        axes.legend(loc="upper right", ncols=2 if len(shown) > 1 else 1)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.legend(loc="upper right")
     return Picture(
         key="spectrum",
         svg=svg[0],
@@ -278,8 +280,8 @@ def _draw_attention(axes: Axes, model: ModelAssessment, chosen: ChosenScan) -> N
     relative = relative_attention(scan.attention)
     values = scan.attention if relative is None else relative
     x = np.arange(1, len(scan) + 1)
-    for at in np.flatnonzero(truth.slice_labels == 1):
-        axes.axvspan(at + 0.5, at + 1.5, color=_BLEED, linewidth=0)
+    for first, last in positive_runs(truth.slice_labels == 1):
+        axes.axvspan(first + 0.5, last + 1.5, color=_BLEED, linewidth=0)
     axes.plot(x, values, color=COLOURS[0], linewidth=1.2)
     called = scan.slice_positive
     axes.plot(x[called], values[called], "o", color=COLOURS[0], markersize=3)
