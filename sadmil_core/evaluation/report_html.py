@@ -108,9 +108,9 @@ def html_text(
 
 def _number(estimate: Estimate | None, *, signed: bool = False) -> Cell:
     if estimate is None:
-        return Cell(text="–", kind="none", why="has no meaning here")
+        return Cell(text="-", kind="none", why="has no meaning here")
     if estimate.value is None:
-        return Cell(text="–", kind="none", why=estimate.reason)
+        return Cell(text="-", kind="none", why=estimate.reason)
     text = sentences.number_text(estimate.value)
     apart = signed and sentences.differs(estimate)
     return Cell(
@@ -181,10 +181,10 @@ def _title(title: str, better: str, estimate: Estimate | None) -> str:
 
 def _comparison_grids(assessment: Assessment) -> list[Grid]:
     heads: list[tuple[str, dict[str, Estimate]]] = [
-        (f"{each.first} − {each.second}", each.differences) for each in assessment.comparisons
+        (f"{each.first} minus {each.second}", each.differences) for each in assessment.comparisons
     ]
     heads += [
-        (f"{model.name} − {name}", differences)
+        (f"{model.name} minus {name}", differences)
         for model in assessment.models
         for name, differences in model.over_baselines.items()
     ]
@@ -205,7 +205,7 @@ def _comparison_grids(assessment: Assessment) -> list[Grid]:
         Grid(
             caption="Differences on the same scans and resamples. Coloured: the interval leaves 0 "
             "out. All metrics are in metrics.json.",
-            head=("first − second", *(_full_title(key) for key in _COMPARED)),
+            head=("first minus second", *(_full_title(key) for key in _COMPARED)),
             rows=rows,
         )
     ]
@@ -237,7 +237,7 @@ def _seed_grids(assessment: Assessment) -> list[Grid]:
                     title=_full_title(key),
                     cells=(
                         _number(mean),
-                        Cell(text=f"{group.spread[key]:.4f}" if key in group.spread else "–"),
+                        Cell(text=f"{group.spread[key]:.4f}" if key in group.spread else "-"),
                     ),
                 )
                 for key, mean in group.means.items()

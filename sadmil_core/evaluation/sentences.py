@@ -67,8 +67,8 @@ def shown(assessment: Assessment) -> tuple[str, ...]:
                 found.append(_compared(pair.first, pair.second, key, pair.differences[key]))
     found += [
         f"{group.name}: {len(group.members)} seeds; {_NAMES[key]} "
-        f"{number_text(group.means[key].value or 0)} {interval_text(group.means[key])} by sampling, "
-        f"standard deviation {group.spread[key]:.4f} by seed. The two are not added up."
+        f"{number_text(group.means[key].value or 0)} {interval_text(group.means[key])} by "
+        f"sampling, standard deviation {group.spread[key]:.4f} by seed. The two are not added up."
         for group in assessment.seed_groups
         for key in HEADLINES
         if key in group.means and key in group.spread
