@@ -38,7 +38,16 @@ class UnscorableError(SadmilError):
 
 
 class ManifestError(SadmilError):
-    """A table that is to name the series to read out, and cannot be used."""
+    """A table that is to name scans, series or labels, and cannot be used.
+
+    Attributes:
+        problems: Everything that is wrong with single rows, each with its line; the message may
+            list the first of them only.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.problems = problems
 
 
 class ReformatError(SadmilError):
