@@ -173,7 +173,7 @@ def join(
         if found is None:
             lost_scans.append(scan.scan_id)
             continue
-        prediction, truth = _lay(found, scan)
+        prediction, truth = lay(found, scan)
         joined.append((prediction, truth))
         lost_slices += len(scan.by_key.keys() - set(prediction.slice_keys))
         unlabelled += int(np.isnan(truth.slice_labels).sum())
@@ -254,7 +254,12 @@ class _Finder:
         )
 
 
-def _lay(prediction: ScanPrediction, scan: LabelledScan) -> tuple[ScanPrediction, ScanTruth]:
+def lay(prediction: ScanPrediction, scan: LabelledScan) -> tuple[ScanPrediction, ScanTruth]:
+    """Lays the labels of a scan along the slices of its prediction.
+
+    The slices of the prediction are put in the order of the labels, where these have one for
+    all of them; labels are found by SOPInstanceUID, else by number.
+    """
     if scan.order and all(key in scan.order for key in prediction.slice_keys):
         places = np.array([scan.order[key] for key in prediction.slice_keys])
         prediction = _reordered(prediction, places)

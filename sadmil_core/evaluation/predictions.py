@@ -62,7 +62,12 @@ def read_predictions(path: Path) -> PredictionTable:
     Raises:
         EvaluationError: It cannot be read, is no such table, or has bad rows (all are named).
     """
-    table = read_table(path)
+    return predictions_of(read_table(path))
+
+
+def predictions_of(table: Table) -> PredictionTable:
+    """The predictions in a table; as :func:`read_predictions`."""
+    path = table.path
     if table.has(*_AUTHORS):
         return _read_authors(table)
     if table.has(*_REPORT):

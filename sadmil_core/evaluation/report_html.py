@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sadmil_core.evaluation.noise import NoiseFlips
 
 TEMPLATE = "evaluation.html.j2"
-_ABOUT = {"scan": "Scans", "slice": "Slices", "attention": "Attention"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,62 +120,95 @@ def _number(estimate: Estimate | None, *, signed: bool = False) -> Cell:
     )
 
 
-def columns(assessment: Assessment) -> list[tuple[str, dict[str, Estimate]]]:
-    """Models, then baselines, each with its numbers.
+def _scorers(assessment: Assessment) -> list[tuple[str, bool, dict[str, Estimate]]]:
+    """Models, then baselines, each with whether it is a model, and its numbers.
 
     The baselines that see no model are given once. Where models cover other slices of the same
     scans, they are those of the first.
     """
-    found = [(model.name, model.estimates) for model in assessment.models]
+    found = [(model.name, True, model.estimates) for model in assessment.models]
     several = len(assessment.models) > 1
     for at, model in enumerate(assessment.models):
         for name, estimates in model.baseline_estimates.items():
             own = name in (MEAN_POOLING, MAX_POOLING)
             if own or not at:
-                found.append((f"{name} ({model.name})" if own and several else name, estimates))
+                title = f"{name} ({model.name})" if own and several else name
+                found.append((title, False, estimates))
     return found
 
 
 def result_grids(assessment: Assessment) -> list[Grid]:
-    """One table each for scans, slices and attention."""
-    shown = columns(assessment)
+    """The numbers: a row a model and a baseline, a column a metric."""
+    scorers = _scorers(assessment)
     grids = []
-    for about, caption in _ABOUT.items():
-        measures = [m for m in MEASURES if m.about == about]
-        # A column that has nothing to say here would only take room.
-        used = [
-            (name, numbers)
-            for name, numbers in shown
-            if any((each := numbers.get(m.key)) and each.value is not None for m in measures)
+    for caption, keys in _GRIDS:
+        asked = [
+            (name, is_model, [numbers.get(key) for key in keys])
+            for name, is_model, numbers in scorers
+            # Baselines have no attention to speak of.
+            if is_model or any(key in numbers for key in keys)
         ]
+        used = [at for at in range(len(keys)) if any(_is_known(row[at]) for _, _, row in asked)]
+        if not used:
+            continue
         rows = tuple(
-            Row(
-                title=_title(measure.title, measure.better, used[0][1].get(measure.key)),
-                cells=tuple(_number(numbers.get(measure.key)) for _, numbers in used),
-                lead=measure.key in sentences.HEADLINES,
-            )
-            for measure in measures
-            if any(
-                (each := numbers.get(measure.key)) and each.value is not None for _, numbers in used
-            )
+            Row(title=name, cells=tuple(_number(row[at]) for at in used), lead=is_model)
+            for name, is_model, row in asked
         )
-        if rows:
-            absent = [name for name, _ in shown if name not in dict(used)]
-            notes = (f"Nothing to give here: {', '.join(absent)}.",) if absent else ()
-            grids.append(
-                Grid(
-                    caption=caption,
-                    head=("", *(name for name, _ in used)),
-                    rows=rows,
-                    footnotes=notes if about != "attention" else (),
-                )
-            )
+        head = (_head(keys[at], [row[at] for _, _, row in asked]) for at in used)
+        notes: dict[str, dict[str, None]] = {}
+        for name, _, row in asked:
+            for each in row:
+                if each is not None and each.value is None and each.reason:
+                    notes.setdefault(each.reason, {})[name] = None
+        footnotes = tuple(f"{', '.join(names)}: {reason}." for reason, names in notes.items())
+        grids.append(Grid(caption=caption, head=("", *head), rows=rows, footnotes=footnotes))
     return grids
 
 
-def _title(title: str, better: str, estimate: Estimate | None) -> str:
-    count = f" (n = {estimate.n} {estimate.unit})" if estimate is not None and estimate.n else ""
-    return f"{title}{', lower is better' if better == 'lower' else ''}{count}"
+_GRIDS = (
+    (
+        "Scans: ranking and calibration",
+        (
+            "scan_auroc",
+            "scan_auprc",
+            "sensitivity_at_90",
+            "specificity_at_90",
+            "sensitivity_at_95",
+            "specificity_at_95",
+            "brier",
+            "ece",
+        ),
+    ),
+    (
+        "Scans: decisions by the stored rule",
+        ("scan_accuracy", "scan_sensitivity", "scan_specificity", "scan_f1"),
+    ),
+    (
+        "Slices: ranking",
+        ("within_auroc", "within_auprc", "top1_hit", "top3_hit", "pooled_auroc", "pooled_auprc"),
+    ),
+    (
+        "Slices: decisions by the stored rule",
+        ("slice_accuracy", "slice_precision", "slice_recall", "slice_f1"),
+    ),
+    ("Attention", tuple(measure.key for measure in MEASURES if measure.about == "attention")),
+)
+
+
+def _is_known(estimate: Estimate | None) -> bool:
+    return estimate is not None and estimate.value is not None
+
+
+def _head(key: str, estimates: list[Estimate | None]) -> str:
+    """The metric, and on how many it rests where that is the same for all."""
+    measure = MEASURE_BY_KEY[key]
+    counts = {(each.n, each.unit) for each in estimates if each is not None and _is_known(each)}
+    count = ""
+    if len(counts) == 1:
+        ((n, unit),) = counts
+        count = f" ({n} {unit})"
+    return f"{measure.title}{', lower is better' if measure.better == 'lower' else ''}{count}"
 
 
 def _comparison_grids(assessment: Assessment) -> list[Grid]:

@@ -55,7 +55,7 @@ def shown(assessment: Assessment) -> tuple[str, ...]:
     cohort = assessment.cohort
     found: list[str] = []
     for model in assessment.models:
-        found += [_over_centre(model), _over_chance(model)]
+        found += [_over_centre(model), _over_chance(model), _hard(model)]
         found += [
             f"{model.name} shows {each.title}. {each.message}"
             for each in model.signatures
@@ -134,6 +134,15 @@ def _over_chance(model: ModelAssessment) -> str:
     return (
         f"{model.name}: not shown that it tells positive from negative scans better than chance "
         f"(AUROC {text})."
+    )
+
+
+def _hard(model: ModelAssessment) -> str:
+    if any(scan.scan_probability not in (0.0, 1.0) for scan in model.data.predictions):
+        return ""
+    return (
+        f"{model.name} gives hard scan outputs, 0 or 1: its scan AUROC is that of one operating "
+        "point, and cannot be compared with that of probabilities."
     )
 
 

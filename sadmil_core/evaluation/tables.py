@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sadmil_core.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 _SHOWN = 20
@@ -116,15 +116,28 @@ def read_table(path: Path) -> Table:
 
 
 def _read_csv(path: Path) -> Table:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return parse_csv(stream, path)
+
+
+def parse_csv(stream: Iterable[str], path: Path) -> Table:
+    """The lines of a CSV file as a table.
+
+    Args:
+        stream: Its lines, their ends untouched.
+        path: What to call it.
+
+    Raises:
+        EvaluationError: It is no CSV, or rows are longer or shorter than the first.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.reader(stream, strict=True)
-            header = [name.strip() for name in next(rows, [])]
-            cells, lines = [], []
-            for row in rows:
-                if row:
-                    cells.append(row)
-                    lines.append(rows.line_num)
+        rows = csv.reader(stream, strict=True)
+        header = [name.strip() for name in next(rows, [])]
+        cells, lines = [], []
+        for row in rows:
+            if row:
+                cells.append(row)
+                lines.append(rows.line_num)
     except (UnicodeDecodeError, csv.Error) as error:
         raise EvaluationError(
             f"{path} is not a CSV file in UTF-8: {error}.",
