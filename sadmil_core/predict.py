@@ -102,11 +102,6 @@ class Predictor:
         """The device the next slice would be encoded on."""
         return str(self._device)
 
-    @property
-    def precision(self) -> Precision:
-        """The encoder's."""
-        return self._precision
-
     def run(self, volume: CTVolume, progress: Progress = no_progress) -> ScanResult:
         """Reads one volume.
 

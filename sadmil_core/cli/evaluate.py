@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,7 @@ def evaluate(
         Path,
         typer.Option(
             metavar="DIR",
-            help="Answers by scan, so that a run can go on; predictions, metrics.json, report.html.",
+            help="Answers by scan, so that a run can go on; predictions, numbers, report.",
         ),
     ],
     model: Annotated[
@@ -86,14 +87,20 @@ def evaluate(
     predictors = _predictors(model, device, precision)
     names = _names(predictors)
     make_folder(out)
-    how = Reading(noise_hu=noise_hu, repeats=noise_repeats, seed=seed, score_unfit=score_unfit)
+    how = Reading(
+        noise_hu=noise_hu,
+        repeats=noise_repeats,
+        seed=seed,
+        score_unfit=score_unfit,
+        precision=precision.value,
+    )
     reader = ScanReader(predictors, out / "scans", how)
     answers = _read_all(reader, wanted, "scan")
     sets = [_set(name, reader, wanted, answers, predictors, at) for at, name in enumerate(names)]
     frozen = {}
     if frozen_on:
         # Noise is a question about the scans that are judged.
-        quiet = ScanReader(predictors, out / "scans", Reading(score_unfit=score_unfit))
+        quiet = ScanReader(predictors, out / "scans", replace(how, noise_hu=0.0))
         known = _read_all(quiet, frozen_on, "validation scan")
         frozen = {
             name: _set(name, quiet, frozen_on, known, predictors, at)
@@ -172,6 +179,7 @@ def _set(
     at: int,
 ) -> EvaluationSet:
     """The answers of one model beside the labels of the manifest."""
+    from sadmil_core.errors import EvaluationError
     from sadmil_core.evaluation.labels import labelled_scan, lay
     from sadmil_core.evaluation.values import EvaluationSet as Values
 
@@ -180,6 +188,8 @@ def _set(
         prediction = each[at].prediction(reader.place(scan, predictors[at]))
         if prediction is not None:
             pairs.append(lay(prediction, labelled_scan(scan)))
+    if not pairs:
+        raise EvaluationError(f"No scan could be scored with {name}: there is nothing to judge.")
     missing = len(scans) - len(pairs)
     return Values(
         name=name,

@@ -7,6 +7,7 @@ has changed: the weights, the scan's files, which series is meant, and how it wa
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from dataclasses import dataclass, replace
@@ -45,12 +46,14 @@ class Reading:
         repeats: How often a scan is read with noise.
         seed: Of the noise.
         score_unfit: Score what is unfit, too.
+        precision: Of the models' encoders.
     """
 
     noise_hu: float = 0.0
     repeats: int = 1
     seed: int = 0
     score_unfit: bool = False
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ class Answer:
         """The answer as a prediction; None where there is no number."""
         if self.problem:
             return None
-        (scan,) = predictions_of(parse_csv(self.csv.splitlines(keepends=True), path)).scans
+        (scan,) = predictions_of(parse_csv(io.StringIO(self.csv, newline=""), path)).scans
         return replace(scan, thickness_mm=self.thickness_mm)
 
 
@@ -135,7 +138,7 @@ class ScanReader:
             _SCHEMA,
             __version__,
             predictor.model.header.model_sha256,
-            predictor.precision,
+            how.precision,
             "" if scan.path is None else self._state(scan.path),
             scan.series_instance_uid,
             scan.stack_index,

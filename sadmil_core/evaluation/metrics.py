@@ -97,15 +97,20 @@ class Quantity:
 
     Attributes:
         evaluate: (R, N) weights to (R,) values; None where it cannot be computed.
-        n: On how many scans or slices it rests.
+        support: (N,) how many scans or slices of each scan it rests on.
         unit: ``scans``, ``positive scans`` or ``slices``.
         reason: Why it cannot be computed, or would not be defined.
     """
 
     evaluate: Evaluate | None
-    n: int
+    support: Floats
     unit: str
     reason: str
+
+    @property
+    def n(self) -> int:
+        """On how many scans or slices it rests."""
+        return int(self.support.sum())
 
 
 def quantities(
@@ -139,7 +144,7 @@ def quantities(
 
 
 def _absent(reason: str, unit: str = "scans") -> Quantity:
-    return Quantity(evaluate=None, n=0, unit=unit, reason=reason)
+    return Quantity(evaluate=None, support=np.zeros(0), unit=unit, reason=reason)
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
@@ -153,15 +158,17 @@ def mean_over_scans(values: Floats, unit: str, reason: str) -> Quantity:
     filled, counted = np.where(known, values, 0.0), known.astype(np.float64)
     return Quantity(
         evaluate=(lambda w: _ratio(w @ filled, w @ counted)) if known.any() else None,
-        n=int(known.sum()),
+        support=counted,
         unit=unit,
         reason=reason,
     )
 
 
-def _share(above: Floats, below: Floats, n: int, unit: str, reason: str) -> Quantity:
+def _share(above: Floats, below: Floats, support: Floats, unit: str, reason: str) -> Quantity:
     """The sum of one value by scan over the sum of another."""
-    return Quantity(evaluate=lambda w: _ratio(w @ above, w @ below), n=n, unit=unit, reason=reason)
+    return Quantity(
+        evaluate=lambda w: _ratio(w @ above, w @ below), support=support, unit=unit, reason=reason
+    )
 
 
 _ONE_CLASS = "positive and negative scans are both needed"
@@ -179,11 +186,14 @@ def _scan_ranking(
     if labels.all() or not labels.any():
         return dict.fromkeys(names, _absent(_ONE_CLASS))
     score = scorer.scan_score[known]
-    ranking, n = Ranking(score, labels), len(known)
+    ranking, support = Ranking(score, labels), (~np.isnan(cohort.scan_label)).astype(np.float64)
 
     def of(evaluate: Evaluate) -> Quantity:
         return Quantity(
-            evaluate=lambda w: evaluate(w[:, known]), n=n, unit="scans", reason=_ONE_CLASS
+            evaluate=lambda w: evaluate(w[:, known]),
+            support=support,
+            unit="scans",
+            reason=_ONE_CLASS,
         )
 
     found = {"scan_auroc": of(ranking.auroc), "scan_auprc": of(ranking.average_precision)}
@@ -199,9 +209,7 @@ def _scan_ranking(
             ("sensitivity", above, positive),
             ("specificity", 1 - above, negative),
         ):
-            found[f"{kind}_at_{at}"] = _share(
-                called * group, group, int(group.sum()), "scans", _ONE_CLASS
-            )
+            found[f"{kind}_at_{at}"] = _share(called * group, group, group, "scans", _ONE_CLASS)
     return found
 
 
@@ -229,12 +237,12 @@ def _scan_decisions(cohort: Cohort, scorer: Scorer) -> dict[str, Quantity]:
     if scorer.scan_positive is None:
         return dict.fromkeys(names, _absent(scorer.why_not("scan_positive")))
     tp, fp, fn, tn = _table(cohort, cohort.scan_label, scorer.scan_positive, True)
-    n, n_pos, n_neg = (int(cell.sum()) for cell in (tp + fp + fn + tn, tp + fn, fp + tn))
+    n, n_pos, n_neg = tp + fp + fn + tn, tp + fn, fp + tn
     no_scans, no_pos = "no scan has a label", "there are no positive scans"
     return {
-        "scan_accuracy": _share(tp + tn, tp + fp + fn + tn, n, "scans", no_scans),
-        "scan_sensitivity": _share(tp, tp + fn, n_pos, "scans", no_pos),
-        "scan_specificity": _share(tn, fp + tn, n_neg, "scans", "there are no negative scans"),
+        "scan_accuracy": _share(tp + tn, n, n, "scans", no_scans),
+        "scan_sensitivity": _share(tp, n_pos, n_pos, "scans", no_pos),
+        "scan_specificity": _share(tn, n_neg, n_neg, "scans", "there are no negative scans"),
         "scan_f1": _share(2 * tp, 2 * tp + fp + fn, n, "scans", no_pos),
     }
 
@@ -252,10 +260,10 @@ def _calibration(cohort: Cohort, scorer: Scorer) -> dict[str, Quantity]:
         off = np.abs(weights @ (member * gap[:, None])).sum(axis=1)
         return _ratio(off, weights @ counted)
 
-    n, reason = int(known.sum()), "no scan has a label"
+    reason = "no scan has a label"
     return {
         "brier": mean_over_scans(np.where(known, gap**2, np.nan), "scans", reason),
-        "ece": Quantity(evaluate=ece, n=n, unit="scans", reason=reason),
+        "ece": Quantity(evaluate=ece, support=counted, unit="scans", reason=reason),
     }
 
 
@@ -295,10 +303,11 @@ def _pooled_ranking(cohort: Cohort, scorer: Scorer) -> dict[str, Quantity]:
         return dict.fromkeys(("pooled_auroc", "pooled_auprc"), _absent(why, "slices"))
     ranking = Ranking(scorer.pooled_score[known], labels)
     owner = cohort.scan_of_slice[known]
+    support = np.bincount(owner, minlength=len(cohort)).astype(np.float64)
 
     def of(evaluate: Evaluate) -> Quantity:
         return Quantity(
-            evaluate=lambda w: evaluate(w[:, owner]), n=len(known), unit="slices", reason=reason
+            evaluate=lambda w: evaluate(w[:, owner]), support=support, unit="slices", reason=reason
         )
 
     return {"pooled_auroc": of(ranking.auroc), "pooled_auprc": of(ranking.average_precision)}
@@ -309,13 +318,13 @@ def _slice_decisions(cohort: Cohort, scorer: Scorer) -> dict[str, Quantity]:
     if scorer.slice_positive is None:
         return dict.fromkeys(names, _absent(scorer.why_not("slice_positive"), "slices"))
     tp, fp, fn, tn = _table(cohort, cohort.slice_label, scorer.slice_positive, False)
-    n, called, held = (int(cell.sum()) for cell in (tp + fp + fn + tn, tp + fp, tp + fn))
+    n, called, held = tp + fp + fn + tn, tp + fp, tp + fn
     no_slices, none = "no slice has a label", "no slice is positive or called so"
     uncalled = "no slice is called positive"
     return {
-        "slice_accuracy": _share(tp + tn, tp + fp + fn + tn, n, "slices", no_slices),
-        "slice_precision": _share(tp, tp + fp, called, "slices", uncalled),
-        "slice_recall": _share(tp, tp + fn, held, "slices", "no slice is positive"),
+        "slice_accuracy": _share(tp + tn, n, n, "slices", no_slices),
+        "slice_precision": _share(tp, called, called, "slices", uncalled),
+        "slice_recall": _share(tp, held, held, "slices", "no slice is positive"),
         "slice_f1": _share(2 * tp, 2 * tp + fp + fn, n, "slices", none),
     }
 

@@ -86,19 +86,12 @@ def restricted(quantity: Quantity, group: Subgroup, cohort: Cohort) -> Quantity:
     if evaluate is None:
         return quantity
     inside = group.member.astype(np.float64)
-    units = {"scans": group.positives + group.negatives}
-    units["positive scans"] = int((group.member & cohort.both).sum())
-    known = ~np.isnan(cohort.slice_label)
-    units["slices"] = int((group.member[cohort.scan_of_slice] & known).sum())
     return replace(
         quantity,
         evaluate=lambda w: evaluate(w * inside),
-        n=units[quantity.unit],
+        support=quantity.support * inside,
         reason=f"in this group: {quantity.reason}",
     )
-
-
-Titles = "list[frozenset[str]]"
 
 
 def _families(data: EvaluationSet) -> Iterator[tuple[str, bool, str, list[frozenset[str]]]]:
