@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from sadmil_core.dicom import index_folder
 from sadmil_core.errors import ManifestError
 from sadmil_core.fitness import FitnessLevel, fitness_of_entry
 from sadmil_core.progress import Progress, no_progress
-from sadmil_core.readout import Candidate, choose_readouts
+from sadmil_core.readout import Candidate, ReadoutReason, choose_readouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,6 +35,14 @@ _KINDS = {
     "IVH": "intraventricular",
 }
 _FINDINGS = ("ICH", *_KINDS)
+_WHY = {
+    ReadoutReason.ONLY_SERIES: "the only one",
+    ReadoutReason.ONLY_SCORABLE: "the only one fit for the model",
+    ReadoutReason.FITTER: "fitter than the others",
+    ReadoutReason.FEWER_REASONS: "one that less speaks against than against the others",
+    ReadoutReason.PROTOCOL: "nearest to an ordinary head protocol (5 mm slices)",
+    ReadoutReason.UID_ORDER: "first by UID of equally fit ones",
+}
 _COLUMNS = ("name", "Category", *(f"{r}:{f}" for r in _READERS for f in _FINDINGS))
 _NAME = re.compile(r"CQ500[- ]?CT[- ]?0*(\d+)\b", re.IGNORECASE)
 
@@ -110,9 +119,7 @@ def _number(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def import_cq500(
-    reads_path: Path, folder: Path, progress: Progress = no_progress
-) -> ImportResult:
+def import_cq500(reads_path: Path, folder: Path, progress: Progress = no_progress) -> ImportResult:
     """The scans of CQ500, each by the series that is fittest to speak for it.
 
     Args:
@@ -140,13 +147,18 @@ def import_cq500(
     twice = [path.name for paths in folders.values() for path in paths[1:]]
     scans: list[ManifestScan] = []
     notes: list[str] = []
+    chosen: dict[str, list[str]] = defaultdict(list)
     wanted = sorted(folders.keys() & reads.keys())
     for done, number in enumerate(wanted):
         progress(done, len(wanted), "reading scans")
         scan, why = _scan(reads[number], folders[number][0], _quietly(progress, done, len(wanted)))
-        scans += [scan] if scan else []
-        notes.append(f"{reads[number].name}: {why}")
+        if scan is None:
+            notes.append(f"{reads[number].name} is left out: {why}")
+            continue
+        scans.append(scan)
+        chosen[why].append(reads[number].name)
     progress(len(wanted), len(wanted), "reading scans")
+    _refuse_repeated(scans)
     absent = [each.name for number, each in sorted(reads.items()) if number not in folders]
     return ImportResult(
         scans=tuple(scans),
@@ -155,29 +167,28 @@ def import_cq500(
             *name_some("folders are not named in the table, and left out", unread),
             *name_some("folders are those of a scan found before, and left out", twice),
             *name_some("scans of the table are not in the folder", absent),
-            *_repeated(scans),
             *notes,
+            *(f"{len(names)} scans by the series that is {why}" for why, names in chosen.items()),
         ),
     )
 
 
-def _repeated(scans: list[ManifestScan]) -> list[str]:
-    """Scans of one study: a scan_id must be that of one."""
-    ids = [scan.scan_id for scan in scans]
-    repeated = sorted({scan_id for scan_id in ids if ids.count(scan_id) > 1})
+def _refuse_repeated(scans: list[ManifestScan]) -> None:
+    """Two scans of one study would be one in a manifest."""
+    counts = Counter(scan.scan_id for scan in scans)
+    repeated = sorted(scan_id for scan_id, count in counts.items() if count > 1)
     if repeated:
         raise ManifestError(
             f"Several folders hold the study {', '.join(repeated[:5])}.",
             remedy="Keep one copy of each scan.",
         )
-    return []
 
 
-def _quietly(progress: Progress, done: int, total: int) -> Progress:
+def _quietly(progress: Progress, number: int, count: int) -> Progress:
     """The steps within a scan: they may be cancelled, and do not show."""
 
-    def report(_done: int, _total: int, _phase: str) -> None:
-        progress(done, total, "reading scans")
+    def report(done: int, total: int, phase: str) -> None:
+        progress(number, count, "reading scans")
 
     return report
 
@@ -194,10 +205,8 @@ def _scan_folders(root: Path) -> dict[int, list[Path]]:
     return found
 
 
-def _scan(
-    reads: Cq500Reads, folder: Path, progress: Progress
-) -> tuple[ManifestScan | None, str]:
-    """The scan of a folder, or None, and why it is this series, or none."""
+def _scan(reads: Cq500Reads, folder: Path, progress: Progress) -> tuple[ManifestScan | None, str]:
+    """The scan of a folder and why it is this series; or None, and why there is none."""
     index = index_folder(folder, progress)
     candidates = [
         Candidate(entry=entry, fitness=fitness, scorable=fitness.level is not FitnessLevel.UNFIT)
@@ -206,11 +215,11 @@ def _scan(
     readouts = choose_readouts(candidates)
     if len(readouts) != 1:
         what = "no CT slice that can be read" if not readouts else f"{len(readouts)} studies"
-        return None, f"left out: its folder holds {what}"
+        return None, f"its folder holds {what}"
     (readout,) = readouts
     entry = next((each for each in index.entries if readout.is_of(each)), None)
     if entry is None:
-        return None, f"left out: {readout.message}"
+        return None, readout.message
     scan = ManifestScan(
         scan_id=entry.study_instance_uid,
         patient_id=reads.name,
@@ -221,7 +230,7 @@ def _scan(
         subtypes=reads.subtypes,
         site=reads.category,
     )
-    return scan, f"{scan.path.name if scan.path else ''}, {readout.message}"
+    return scan, _WHY[readout.reason]
 
 
 def _notes_on_reads(reads: Mapping[int, Cq500Reads]) -> list[str]:

@@ -74,7 +74,9 @@ def import_ct_ich(root: Path, progress: Progress = no_progress) -> ImportResult:
         )
     scans: list[ManifestScan] = []
     notes = _notes_on_labels(labels)
-    notes += name_some("patients of the table have no scan", [_name(p) for p in paths if not paths[p]])
+    notes += name_some(
+        "patients of the table have no scan", [_name(p) for p in paths if not paths[p]]
+    )
     for done, (patient, path) in enumerate(found.items()):
         progress(done, len(found), "reading scans")
         headers = read_volume_file(path)

@@ -6,6 +6,7 @@ A. E. Flanders et al., "Construction of a Machine Learning Dataset through Colla
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from sadmil_core.data.importers.tables import (
 from sadmil_core.data.manifest import SUBTYPES, ManifestScan, SliceLabel
 from sadmil_core.dicom import SkippedFile
 from sadmil_core.dicom.index import iter_headers
-from sadmil_core.errors import ManifestError
+from sadmil_core.errors import ManifestError, WriteError
 from sadmil_core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ CORRUPT = "ID_6431af929"
 """Cut short in the published archive; the challenge's host said to pass it over."""
 _KINDS = (*SUBTYPES, "any")
 _ID = re.compile(rf"(.+)_({'|'.join(_KINDS)})")
+_CODES = 1 << 2 * len(_KINDS)
+_UNSAFE = re.compile(r"[^\w.-]|^\.+")
 _STEP = 200_000
 
 
@@ -78,17 +81,19 @@ def _contradicts(code: int) -> bool:
     return 3 in digits or (digits[-1] == 1 and 2 in digits)
 
 
-@lru_cache(maxsize=4 ** len(_KINDS))
+@lru_cache(maxsize=_CODES)
 def _decoded(code: int) -> Mapping[str, bool]:
     """Shared by all images of the same labels."""
     digits = [code >> 2 * k & 3 for k in range(len(_KINDS))]
     if digits[-1] == 1 and 2 in digits:  # which of the two is wrong, nobody can tell
         return MappingProxyType({})
-    known = {kind: digit == 2 for kind, digit in zip(_KINDS, digits, strict=True) if digit in (1, 2)}
+    known = {
+        kind: digit == 2 for kind, digit in zip(_KINDS, digits, strict=True) if digit in (1, 2)
+    }
     return MappingProxyType(known)
 
 
-@lru_cache(maxsize=4 ** len(_KINDS))
+@lru_cache(maxsize=_CODES)
 def _subtypes(code: int) -> Mapping[str, bool | None]:
     return MappingProxyType({k: v for k, v in _decoded(code).items() if k != "any"})
 
@@ -133,7 +138,11 @@ class _Scan:
 
 
 def import_rsna(
-    labels_path: Path, folder: Path, progress: Progress = no_progress
+    labels_path: Path,
+    folder: Path,
+    progress: Progress = no_progress,
+    *,
+    links: Path | None = None,
 ) -> ImportResult:
     """The scans of the challenge.
 
@@ -144,6 +153,8 @@ def import_rsna(
         labels_path: ``stage_2_train.csv``.
         folder: With the .dcm files, or a part of them, in any subfolders.
         progress: Called with the number of rows, then of headers read.
+        links: A folder that is given one folder of links a series, which the manifest then
+            names: the published images all lie in one, in which each scan is a needle.
 
     Returns:
         One scan a series, by StudyInstanceUID; its slices by place, foot to head, each with its
@@ -152,24 +163,23 @@ def import_rsna(
     Raises:
         ManifestError: The table is none, or no image of the folder is in it.
         InputError: The folder cannot be listed.
+        WriteError: A link cannot be made.
         Cancelled: From ``progress``.
     """
     require_folder(folder)
     labels = read_rsna_labels(labels_path, progress)
-    series, found, failures = _gather(labels, folder, progress)
+    series, found, failures = _gather(labels, folder, progress, links)
     if not found:
         raise ManifestError(
             f"None of the images below {folder} is named in {labels_path}.",
             remedy="Give the folder that holds the images of this table.",
         )
     scans, notes = _scans(series)
-    return ImportResult(
-        scans=scans, notes=(*_notes_on_labels(labels, found), *notes, *failures)
-    )
+    return ImportResult(scans=scans, notes=(*_notes_on_labels(labels, found), *notes, *failures))
 
 
 def _gather(
-    labels: RsnaLabels, folder: Path, progress: Progress
+    labels: RsnaLabels, folder: Path, progress: Progress, links: Path | None
 ) -> tuple[dict[tuple[str, str], _Scan], set[str], list[str]]:
     """The series, the images of the table that were found, and notes on the others."""
     series: dict[tuple[str, str], _Scan] = {}
@@ -189,7 +199,9 @@ def _gather(
             unlabelled += not code
             if code:
                 found.add(image)
-            _add(series, header, code)
+            _add(
+                series, header, code, header.path.parent if links is None else _link(links, header)
+            )
     notes = name_some("files could not be read", failures)
     notes += [f"{unlabelled} images have no label in the table"] if unlabelled else []
     return series, found, notes
@@ -200,11 +212,40 @@ def _image(header: SliceHeader, labels: RsnaLabels) -> str:
     return header.sop_instance_uid if header.sop_instance_uid in labels.codes else header.path.stem
 
 
-def _add(series: dict[tuple[str, str], _Scan], header: SliceHeader, code: int) -> None:
+def _link(links: Path, header: SliceHeader) -> Path:
+    """Links an image into the folder of its series, and returns that."""
+    study, series, image = (
+        _UNSAFE.sub("_", uid) or "_"
+        for uid in (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid)
+    )
+    folder = links / study / series
+    link = folder / f"{image}.dcm"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(link):
+            _make_link(header.path, link)
+    except OSError as error:
+        raise WriteError(
+            f"The link {link} cannot be made: {error.strerror or error}.",
+            remedy="Name a folder on the disk of the images, to which you may write.",
+        ) from error
+    return folder
+
+
+def _make_link(target: Path, link: Path) -> None:
+    try:
+        link.symlink_to(os.path.abspath(target))
+    except OSError:  # Windows grants symbolic links to few, hard links to all
+        link.hardlink_to(target)
+
+
+def _add(
+    series: dict[tuple[str, str], _Scan], header: SliceHeader, code: int, folder: Path
+) -> None:
     key = (header.study_instance_uid, header.series_instance_uid)
     scan = series.setdefault(key, _Scan())
     scan.patients.add(header.patient_id)
-    scan.folders.add(header.path.parent)
+    scan.folders.add(folder)
     place_mm = header.position_mm[2] if header.position_mm else 0.0
     scan.slices.append((place_mm, header.sop_instance_uid, code))
 
