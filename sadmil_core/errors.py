@@ -50,6 +50,14 @@ class ManifestError(SadmilError):
         self.problems = problems
 
 
+class ConfigError(SadmilError):
+    """A config file that cannot be read, or says something that is not understood."""
+
+
+class TrainingError(SadmilError):
+    """Training that cannot begin or go on: data, a run's folder, numbers that are none."""
+
+
 class ReformatError(SadmilError):
     """A stack of which no honest reformat can be made (for example without positions)."""
 

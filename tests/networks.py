@@ -31,17 +31,20 @@ def small_config(
     gated: bool = True,
     output: Any = "flatten",
     head_hidden: int = 8,
+    dropout: float = 0.3,
 ) -> ModelConfig:
     return ModelConfig(
         encoder=ConvEncoderConfig(
             channels=(4, 8),
             kernels=(5, 3),
             padding=("same", "valid"),
-            dropout=(0.0, 0.3),
+            dropout=(0.0, dropout),
             output=output,
         ),
         attention=AttentionConfig(hidden=16, gated=gated),
-        head=HeadConfig(hidden=head_hidden, activation=activation),
+        head=HeadConfig(
+            hidden=head_hidden, activation=activation, dropout=0.25 if dropout else 0.0
+        ),
         input_size=SIZE,
         bag_padding=bag_padding,
     )

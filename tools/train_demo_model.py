@@ -28,8 +28,8 @@ from sadmil_core.model.config import (
     HeadConfig,
     ModelConfig,
 )
-from sadmil_core.model.graph import chain_smoothness
 from sadmil_core.model.sadmil import SaDmil
+from sadmil_core.model.smoothness import chain_smoothness
 from sadmil_core.model.trained import save_checkpoint
 from sadmil_core.preprocess import PreprocessConfig, preprocess_slice
 from sadmil_core.result import DecisionRule

@@ -1,4 +1,1 @@
-"""Data to learn from: the manifest that names it, and how it is split.
-
-Nothing is imported here: the manifest needs no torch, the bags do.
-"""
+"""Scans as tables, as prepared images and as bags. Importing this package imports no torch."""

@@ -74,10 +74,18 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Returns h_ND, in the dtype of the input."""
-        y_NCHW: Tensor = self.blocks(x_NCHW)
+        return self.reduce(self.cells(x_NCHW))
+
+    def cells(self, x_NCHW: Tensor) -> Tensor:
+        """Returns the last feature map, (N, D, h, w)."""
+        y_NDhw: Tensor = self.blocks(x_NCHW)
+        return y_NDhw
+
+    def reduce(self, y_NDhw: Tensor) -> Tensor:
+        """Makes the features of a slice of its feature map."""
         if self._output == "max":
-            return torch.amax(y_NCHW, dim=(2, 3))
+            return torch.amax(y_NDhw, dim=(2, 3))
         if self._output == "mean":
-            return torch.mean(y_NCHW, dim=(2, 3))
+            return torch.mean(y_NDhw, dim=(2, 3))
         # Row, column, channel: the order of the authors' channels-last framework.
-        return y_NCHW.permute(0, 2, 3, 1).flatten(1)
+        return y_NDhw.permute(0, 2, 3, 1).flatten(1)

@@ -87,6 +87,17 @@ class SaDmil(nn.Module):
         h_ND: Tensor = self.encoder(x_NCHW)
         return h_ND
 
+    def cell_logits(self, y_NDhw: Tensor) -> Tensor:
+        """What the head says of each cell of a feature map: (N, h, w).
+
+        Raises:
+            ValueError: A cell has other features than a slice (the encoder flattens its map).
+        """
+        if y_NDhw.shape[1] != self.config.features:
+            raise ValueError("the encoder flattens its feature map: its cells have no logits")
+        logit_NHW: Tensor = self.head(y_NDhw.permute(0, 2, 3, 1))
+        return logit_NHW
+
     def forward(self, x_BSCHW: Tensor, mask_BS: Tensor) -> BagOutput:
         """Reads whole bags. Slices outside the mask are not even encoded.
 
