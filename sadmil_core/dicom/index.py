@@ -28,7 +28,7 @@ from sadmil_core.errors import InputError
 from sadmil_core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 
 _log = logging.getLogger(__name__)
@@ -104,6 +104,31 @@ def index_folder(
     skipped = [replace(file, path=shown_path(file.path, archives)) for file in skipped]
     skipped += [file for archive in archives for file in archive.skipped]
     return _grouped(root, headers, skipped, archives)
+
+
+def iter_headers(
+    path: Path, progress: Progress = no_progress
+) -> Iterator[tuple[SliceHeader, ...] | SkippedFile]:
+    """Reads the headers of all files below a folder one after another, and keeps none.
+
+    For archives of so many files that their headers should not be in memory together; nothing
+    is grouped, and zip archives are not unpacked.
+
+    Args:
+        path: A file or a folder.
+        progress: Called with the number of headers read.
+
+    Yields:
+        Each file's headers, or why it is of no use, sorted by path.
+
+    Raises:
+        InputError: There is no such path, or the folder cannot be listed.
+        Cancelled: From ``progress``.
+    """
+    files, skipped = list_files(path, progress)
+    yield from skipped
+    with closing(read_files(files, progress)) as found:
+        yield from found
 
 
 def absent_files(skipped: Iterable[SkippedFile]) -> list[SkippedFile]:
