@@ -63,7 +63,7 @@ class SliceLabel:
         frame_number: The frame of it, counted from 1; None where the file has a single one.
         slice_index: The place in the stack, 0 at the foot end, or None.
         label: Whether it shows hemorrhage; None where unknown.
-        subtypes: The same by :data:`SUBTYPES`; every one is a key.
+        subtypes: The same by :data:`SUBTYPES`; those not given are None.
         path: The slice's own file, or None.
         line: Where it stands in the table, counted from 1; 0 where it comes from none.
     """
@@ -75,6 +75,10 @@ class SliceLabel:
     subtypes: Mapping[str, bool | None] = field(default_factory=unknown_subtypes)
     path: Path | None = None
     line: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.subtypes) < len(SUBTYPES):
+            object.__setattr__(self, "subtypes", unknown_subtypes() | dict(self.subtypes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,7 @@ class ManifestScan:
         label: Whether it shows hemorrhage: as its rows say; else True with a positive slice or
             subtype, False where all slices given are negative, None where unknown.
         slices: In the order of the table; none where nothing is said of single slices.
-        subtypes: As ``label``, by :data:`SUBTYPES`; every one is a key.
+        subtypes: As ``label``, by :data:`SUBTYPES`; those not given are None.
         mask_path: A volume of segmentation, or None.
         features_path: An array (slices, features), .npy, or None.
         edges_path: Slice pairs and their weights, .npz, or None.
@@ -118,6 +122,8 @@ class ManifestScan:
     def __post_init__(self) -> None:
         if not self.patient_id:
             object.__setattr__(self, "patient_id", self.scan_id)
+        if len(self.subtypes) < len(SUBTYPES):
+            object.__setattr__(self, "subtypes", unknown_subtypes() | dict(self.subtypes))
 
     @property
     def sources(self) -> tuple[Path, ...]:
