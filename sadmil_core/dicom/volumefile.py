@@ -172,6 +172,23 @@ def _slices(
     return tuple(headers)
 
 
+def stored_slice_axis(path: Path) -> tuple[int, bool]:
+    """How a volume file's own order of voxels goes with slices that run foot to head.
+
+    ITK opens the file in this process: only for one whose headers could be read.
+
+    Args:
+        path: A file with one of the formats' names.
+
+    Returns:
+        Its axis across the slices, 0 for the one that varies fastest; and whether the file
+        counts along it from the head.
+    """
+    axes = np.array(_open(path).GetDirection(), float).reshape(3, 3)
+    order, signs = _axes_to_lps(axes)
+    return order[2], bool(signs[2] < 0)
+
+
 def _uid(what: str, digest: bytes) -> str:
     """A UID below 2.25 (PS3.5 B.2) that is the same wherever the same content is read."""
     number = int.from_bytes(hashlib.sha256(what.encode() + digest).digest()[:16], "big")
