@@ -13,12 +13,8 @@ import typer
 from rich.console import Console
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
-<<<<<<< HEAD
 from sadmil_core.cli import bench, demo, evaluate, index, metrics, predict
-=======
-from sadmil_core.cli import bench, demo, index, predict
 from sadmil_core.cli.manifest import manifest_app
->>>>>>> manifest
 from sadmil_core.cli.weights import weights_app
 from sadmil_core.errors import SadmilError
 from sadmil_core.openmp import wait_passively
