@@ -44,8 +44,8 @@ def import_torchmil(
 
     Returns:
         One scan a bag, its slices in the order of the features. A bag that the table has in
-        several splits, as the published one does, stays in ``test`` if that is one of them,
-        so that what is trained on is not tested on.
+        several splits stays in ``test`` if that is one of them, so that what is trained on is
+        not tested on.
 
     Raises:
         ManifestError: Something of this is missing, or ``features`` does not say which.
