@@ -165,7 +165,7 @@ def test_rsna_the_corrupt_image_and_what_is_missing_are_told(
     assert [each.label for each in a.slices] == [None, True, False]
     assert (len(b.slices), len(c.slices)) == (1, 2)
     assert "cut short" in _note(result, rsna_module.CORRUPT)
-    assert "ID_b1.dcm" in _note(result, "could not be read")
+    assert "ID_b1.dcm" in _note(result, "could not be used")
     assert _note(result, "not in the folder").startswith("2 images")
     assert _note(result, "no label in the table").startswith("1 images")
     # Beside unknown slices, negative ones do not make a negative scan.
@@ -188,7 +188,19 @@ def test_rsna_links_give_each_scan_a_folder(rsna: tuple[Path, Path], tmp_path: P
         ]
 
 
-@pytest.mark.parametrize("uid", ["../../out", "..", "/abs/out", ""])
+def test_rsna_links_stay_out_of_the_images_and_copies_count_once(
+    rsna: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, table = rsna
+    with pytest.raises(ManifestError, match="outside"):
+        import_rsna(table, folder, links=folder / "scans")
+    (folder / "copy.dcm").write_bytes((folder / "ID_a1.dcm").read_bytes())
+    result = import_rsna(table, folder)
+    assert len(result.scans[0].slices) == 3
+    _survives_the_table(result, tmp_path)
+
+
+@pytest.mark.parametrize("uid", ["../../out", "..", "/abs/out"])
 def test_rsna_links_stay_in_their_folder(tmp_path: Path, uid: str) -> None:
     folder = tmp_path / "images"
     write_series(folder, slices=2, change=set_to(StudyInstanceUID=uid))

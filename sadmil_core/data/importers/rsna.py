@@ -134,7 +134,7 @@ class _Scan:
 
     patients: set[str] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)
-    slices: list[tuple[float, str, int]] = field(default_factory=list)
+    slices: dict[str, tuple[float, int]] = field(default_factory=dict)
 
 
 def import_rsna(
@@ -167,6 +167,11 @@ def import_rsna(
         Cancelled: From ``progress``.
     """
     require_folder(folder)
+    if links is not None and links.resolve().is_relative_to(folder.resolve()):
+        raise ManifestError(
+            f"The links cannot go into {folder} itself.",
+            remedy="Name a folder outside: else each image would be found twice.",
+        )
     labels = read_rsna_labels(labels_path, progress)
     series, found, failures = _gather(labels, folder, progress, links)
     if not found:
@@ -192,17 +197,20 @@ def _gather(
                 failures.append(f"{read.path.name} ({read.message})")
             continue
         for header in read:
-            image = _image(header, labels)
             if CORRUPT in (header.sop_instance_uid, header.path.stem):
                 continue
+            if not (header.study_instance_uid and header.sop_instance_uid):
+                failures.append(f"{header.path.name} (it names no study, or no image)")
+                continue
+            image = _image(header, labels)
             code = labels.codes.get(image, 0)
-            unlabelled += not code
             if code:
                 found.add(image)
-            _add(
-                series, header, code, header.path.parent if links is None else _link(links, header)
-            )
-    notes = name_some("files could not be read", failures)
+            else:
+                unlabelled += 1
+            place = header.path.parent if links is None else _link(links, header)
+            _add(series, header, code, place)
+    notes = name_some("files could not be used", failures)
     notes += [f"{unlabelled} images have no label in the table"] if unlabelled else []
     return series, found, notes
 
@@ -247,7 +255,8 @@ def _add(
     scan.patients.add(header.patient_id)
     scan.folders.add(folder)
     place_mm = header.position_mm[2] if header.position_mm else 0.0
-    scan.slices.append((place_mm, header.sop_instance_uid, code))
+    # A second copy of an image is that image.
+    scan.slices[header.sop_instance_uid] = place_mm, code
 
 
 def _scans(
@@ -276,7 +285,7 @@ def _scan(scan_id: str, series_uid: str, scan: _Scan) -> ManifestScan:
         SliceLabel(
             sop_instance_uid=image, label=_decoded(code).get("any"), subtypes=_subtypes(code)
         )
-        for _, image, code in sorted(scan.slices)
+        for (_, code), image in sorted((at, image) for image, at in scan.slices.items())
     )
     return ManifestScan(
         scan_id=scan_id,
