@@ -24,7 +24,7 @@ from sadmil_core.data.importers.tables import (
     subtypes_of_slices,
 )
 from sadmil_core.data.manifest import SUBTYPES, ManifestScan, SliceLabel
-from sadmil_core.dicom import SkippedFile
+from sadmil_core.dicom import SkippedFile, read_identity
 from sadmil_core.dicom.index import iter_headers
 from sadmil_core.errors import ManifestError, WriteError
 from sadmil_core.progress import Progress, no_progress
@@ -132,7 +132,7 @@ def read_rsna_labels(path: Path, progress: Progress = no_progress) -> RsnaLabels
 class _Scan:
     """One series as its files come in; of a file only what a manifest needs is kept."""
 
-    patients: set[str] = field(default_factory=set)
+    patient_id: str
     folders: set[Path] = field(default_factory=set)
     slices: dict[str, tuple[float, int]] = field(default_factory=dict)
 
@@ -251,8 +251,9 @@ def _add(
     series: dict[tuple[str, str], _Scan], header: SliceHeader, code: int, folder: Path
 ) -> None:
     key = (header.study_instance_uid, header.series_instance_uid)
-    scan = series.setdefault(key, _Scan())
-    scan.patients.add(header.patient_id)
+    scan = series.get(key)
+    if scan is None:  # a study is of one patient: one file tells whose
+        scan = series[key] = _Scan(patient_id=read_identity(header.path).patient_id)
     scan.folders.add(folder)
     place_mm = header.position_mm[2] if header.position_mm else 0.0
     # A second copy of an image is that image.
@@ -264,18 +265,14 @@ def _scans(
 ) -> tuple[tuple[ManifestScan, ...], list[str]]:
     counts = Counter(study for study, _ in series)
     several = sorted(study for study, count in counts.items() if count > 1)
-    scans, unclear, spread = [], [], []
+    scans, spread = [], []
     for (study, uid), scan in sorted(series.items()):
         scan_id = f"{study}/{uid}" if counts[study] > 1 else study
-        if len(scan.patients) > 1:
-            unclear.append(scan_id)
-            continue
         if len(scan.folders) > 1:
             spread.append(scan_id)
             continue
         scans.append(_scan(scan_id, uid, scan))
     notes = name_some("studies hold several series, each of which is a scan here", several)
-    notes += name_some("scans are left out, for they name several patients", unclear)
     notes += name_some("scans are left out, for their images lie in several folders", spread)
     return tuple(scans), notes
 
@@ -289,7 +286,7 @@ def _scan(scan_id: str, series_uid: str, scan: _Scan) -> ManifestScan:
     )
     return ManifestScan(
         scan_id=scan_id,
-        patient_id=next(iter(scan.patients)),
+        patient_id=scan.patient_id,
         path=next(iter(scan.folders)),
         series_instance_uid=series_uid,
         label=label_of_slices(each.label for each in slices),
