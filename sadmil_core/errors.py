@@ -38,7 +38,16 @@ class UnscorableError(SadmilError):
 
 
 class ManifestError(SadmilError):
-    """A table that is to name the series to read out, and cannot be used."""
+    """A table that is to name scans, series or labels, and cannot be used.
+
+    Attributes:
+        problems: Everything that is wrong with single rows, each with its line; the message may
+            list the first of them only.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.problems = problems
 
 
 class ConfigError(SadmilError):
@@ -47,6 +56,10 @@ class ConfigError(SadmilError):
 
 class TrainingError(SadmilError):
     """Training that cannot begin or go on: data, a run's folder, numbers that are none."""
+
+
+class BatchError(SadmilError):
+    """A folder of results that belongs to another reading, or is damaged."""
 
 
 class ReformatError(SadmilError):
@@ -61,12 +74,20 @@ class CheckpointVersionError(CheckpointError):
     """A checkpoint written in a newer format than this program reads."""
 
 
+class ModelError(SadmilError):
+    """A network that cannot be built here, or cannot read what it is given."""
+
+
 class WeightsError(SadmilError):
     """Published weights could not be read, fetched or converted."""
 
 
 class DeviceError(SadmilError):
     """The requested device is not on this machine or cannot do what was asked."""
+
+
+class EvaluationError(SadmilError):
+    """Predictions or labels that cannot be evaluated: bad rows, or nothing in common."""
 
 
 class WriteError(SadmilError):

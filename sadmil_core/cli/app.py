@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
-from sadmil_core.cli import bench, demo, index, predict
+from sadmil_core.cli import bench, demo, evaluate, index, metrics, predict
 from sadmil_core.cli.weights import weights_app
 from sadmil_core.errors import SadmilError
 from sadmil_core.openmp import wait_passively
@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 app.command("index")(index.index)
 app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("metrics")(metrics.metrics)
 app.add_typer(weights_app, name="weights")
 app.command("demo")(demo.demo)
 app.command("bench")(bench.bench)
