@@ -11,7 +11,7 @@ import typer
 
 from sadmil_core.cli.assessed import print_assessment, require_resamples, write_reports
 from sadmil_core.cli.console import complain
-from sadmil_core.cli.predict import Device, Precision
+from sadmil_core.cli.predict_options import Device, Precision
 from sadmil_core.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
-
 from sadmil_core.data.folder import ImportResult
+from sadmil_core.data.manifestfile import read_manifest, write_manifest
+
 from sadmil_core.data.importers import rsna as rsna_module
 from sadmil_core.data.importers.cq500 import import_cq500
 from sadmil_core.data.importers.ctich import import_ct_ich
 from sadmil_core.data.importers.rsna import import_rsna
 from sadmil_core.data.importers.torchmil import import_torchmil
 from sadmil_core.data.manifest import ManifestScan
-from sadmil_core.data.manifestfile import read_manifest, write_manifest
 from sadmil_core.dicom import index_folder, load_volume
 from sadmil_core.errors import ManifestError
 from sadmil_core.progress import Cancelled
