@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sadmil_core.cli.manifest import Out, write_import
+from sadmil_core.cli.console import complain
 from sadmil_core.cli.progress_bar import progress_bar
+
+if TYPE_CHECKING:
+    from sadmil_core.data.folder import ImportResult
+
+_Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="FILE", help="The manifest: .csv or .parquet.", show_default=False
+    ),
+]
 
 
 def add_importers(app: typer.Typer) -> None:
@@ -24,26 +34,14 @@ def rsna(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Of the .dcm files.", show_default=False)
     ],
-    out: Out,
-    links: Annotated[
-        Path | None,
-        typer.Option(
-            "--links",
-            metavar="FOLDER",
-            help="Make a folder of links for each scan there, and name these in the manifest.",
-        ),
-    ] = None,
+    out: _Out,
 ) -> None:
-    """The RSNA 2019 challenge: labels by image, scans by study and series.
-
-    All images of the challenge lie in one folder; with --links each scan gets one of its own,
-    so that preparing a scan need not look through all of them.
-    """
+    """The RSNA 2019 challenge: labels by image, scans by study and series."""
     from sadmil_core.data.importers.rsna import import_rsna
 
     with progress_bar() as progress:
-        result = import_rsna(labels, folder, progress, links=links)
-    write_import(result, out)
+        result = import_rsna(labels, folder, progress)
+    _write(result, out)
 
 
 def cq500(
@@ -52,14 +50,14 @@ def cq500(
         Path,
         typer.Argument(metavar="FOLDER", help="With the folders of the scans.", show_default=False),
     ],
-    out: Out,
+    out: _Out,
 ) -> None:
     """CQ500: the majority of three readers, the fittest series of each scan."""
     from sadmil_core.data.importers.cq500 import import_cq500
 
     with progress_bar() as progress:
         result = import_cq500(reads, folder, progress)
-    write_import(result, out)
+    _write(result, out)
 
 
 def ct_ich(
@@ -67,14 +65,14 @@ def ct_ich(
         Path,
         typer.Argument(metavar="FOLDER", help="Of the unpacked data set.", show_default=False),
     ],
-    out: Out,
+    out: _Out,
 ) -> None:
     """CT-ICH of PhysioNet: labels by slice, with masks."""
     from sadmil_core.data.importers.ctich import import_ct_ich
 
     with progress_bar() as progress:
         result = import_ct_ich(folder, progress)
-    write_import(result, out)
+    _write(result, out)
 
 
 def torchmil(
@@ -82,7 +80,7 @@ def torchmil(
         Path,
         typer.Argument(metavar="FOLDER", help="Of the unpacked data set.", show_default=False),
     ],
-    out: Out,
+    out: _Out,
     features: Annotated[
         str,
         typer.Option("--features", help="Which, if there are several, for example resnet50."),
@@ -93,4 +91,22 @@ def torchmil(
 
     with progress_bar() as progress:
         result = import_torchmil(folder, features, progress)
-    write_import(result, out)
+    _write(result, out)
+
+
+def _write(result: ImportResult, out: Path) -> None:
+    """Writes the manifest; what was left out goes to standard error."""
+    from sadmil_core.data.manifestfile import write_manifest
+    from sadmil_core.errors import ManifestError
+
+    for note in result.notes:
+        complain(note)
+    if not result.scans:
+        raise ManifestError("No scan is left, and no manifest was written.")
+    write_manifest(result.scans, out)
+    labels = [scan.label for scan in result.scans]
+    patients = len({scan.patient for scan in result.scans})
+    typer.echo(
+        f"{out}: {len(labels)} scans of {patients} patients, {labels.count(True)} positive, "
+        f"{labels.count(False)} negative, {labels.count(None)} unlabelled"
+    )

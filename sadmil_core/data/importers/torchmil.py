@@ -12,7 +12,7 @@ import numpy as np
 
 from sadmil_core.data.folder import ImportResult
 from sadmil_core.data.importers.tables import name_some, read_rows, require_folder
-from sadmil_core.data.manifest import ManifestScan, SliceLabel
+from sadmil_core.data.scans import ManifestScan, SliceLabel
 from sadmil_core.errors import ManifestError
 from sadmil_core.progress import Progress, no_progress
 
