@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
+
+from sadmil_core.configs import OMIT_DEFAULT
+from sadmil_core.pixelgrid import Crop, GridConfig, lay_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from sadmil_core.dicom import CTVolume
+    from sadmil_core.dicom import CodedWarning, CTVolume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,29 +51,54 @@ class PreprocessConfig:
     Attributes:
         windows: One per channel, in order; each clips and scales to [0, 1] without a step
             through 8 bits.
-        size: Rows and columns of the input. Another matrix is resized bilinearly after
-            windowing, with the support widened when shrinking so that no pixel is passed over.
+        size: Rows and columns of the input.
+        resample: What is brought to that size. ``windowed`` (the published network): the
+            windowed slice, bilinearly, with the support widened when shrinking so that no
+            pixel is passed over. ``hu``: the Hounsfield units, likewise, which are rounded and
+            then windowed.
+        pixel_spacing_mm: Of the input, with ``hu`` only; None scales the whole matrix.
+        crop: What the input is centred on: the matrix, or the ``head``; one place for all
+            slices of a scan, -1024 HU beyond the matrix. Needs ``pixel_spacing_mm``.
     """
 
     windows: tuple[Window, ...] = PUBLISHED_WINDOWS
     size: tuple[int, int] = (512, 512)
+    resample: Literal["windowed", "hu"] = field(default="windowed", metadata=OMIT_DEFAULT)
+    pixel_spacing_mm: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    crop: Crop = field(default="none", metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         if not self.windows:
             raise ValueError("at least one window is needed")
         if min(self.size) < 1:
             raise ValueError(f"the input size must be positive, not {self.size}")
+        placed = self.pixel_spacing_mm is not None or self.crop != "none"
+        if placed and self.resample != "hu":
+            raise ValueError("pixel_spacing_mm and crop need resample = 'hu'")
+        _ = self.grid  # which checks the rest
+
+    @property
+    def grid(self) -> GridConfig:
+        """What decides the Hounsfield units that are windowed: the scanner's own, or a grid."""
+        if self.resample == "windowed":
+            return GridConfig()
+        return GridConfig(size=self.size, pixel_spacing_mm=self.pixel_spacing_mm, crop=self.crop)
 
 
 class Bag:
     """A scan as a bag of instances, made slice by slice when asked for.
 
     Iterate over :meth:`chunks`: a whole bag of 512 x 512 slices would take 100 MB and more.
+
+    Attributes:
+        warnings: What preprocessing departed in.
     """
 
     def __init__(self, volume: CTVolume, config: PreprocessConfig) -> None:
         self._hu = volume.hu
         self._config = config
+        self._grid = lay_grid(volume, config.grid)
+        self.warnings: tuple[CodedWarning, ...] = self._grid.warnings
 
     def __len__(self) -> int:
         return int(self._hu.shape[0])
@@ -86,7 +114,7 @@ class Bag:
         _, channels, rows, columns = self.shape
         x = np.empty((stop - start, channels, rows, columns), dtype=np.float32)
         for k, index in enumerate(range(start, stop)):
-            x[k] = preprocess_slice(self._hu[index], self._config)
+            x[k] = preprocess_slice(self._grid.slice_hu(self._hu[index]), self._config)
         return x
 
     def chunks(self, size: int) -> Iterator[NDArray[np.float32]]:
@@ -105,13 +133,32 @@ def make_bag(volume: CTVolume, config: PreprocessConfig) -> Bag:
     return Bag(volume, config)
 
 
+def grid_slices(
+    volume: CTVolume, config: GridConfig
+) -> tuple[NDArray[np.int16] | NDArray[np.float32], tuple[CodedWarning, ...]]:
+    """A volume's Hounsfield units on a grid: what a store keeps, and a bag windows.
+
+    Args:
+        volume: Hounsfield units, foot to head.
+        config: The grid, :attr:`PreprocessConfig.grid`.
+
+    Returns:
+        (S, rows, columns) int16, or float32 where the scanner's own matrix is kept and its
+        values are fractional; and what had to be departed from.
+    """
+    grid = lay_grid(volume, config)
+    hu: NDArray[np.int16] | NDArray[np.float32]
+    hu = np.stack([grid.slice_hu(plane) for plane in volume.hu])  # type: ignore[assignment]
+    return hu, grid.warnings
+
+
 def preprocess_slice(
     hu: NDArray[np.int16] | NDArray[np.float32], config: PreprocessConfig
 ) -> NDArray[np.float32]:
-    """Windows and resizes one slice.
+    """Windows one slice, and resizes it where that comes after windowing.
 
     Args:
-        hu: (rows, columns) Hounsfield units.
+        hu: (rows, columns) Hounsfield units, on ``config.grid``.
         config: Windows and size.
 
     Returns:

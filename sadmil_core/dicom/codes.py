@@ -57,7 +57,9 @@ class WarningCode(StrEnum):
     FILES_SKIPPED = "FILES_SKIPPED"
     SLICES_UNDECODABLE = "SLICES_UNDECODABLE"
     PHANTOM = "PHANTOM"
-    # Raised by prediction, not by reading.
+    # Raised by preprocessing and prediction, not by reading.
+    NO_HEAD_FOUND = "NO_HEAD_FOUND"
+    HEAD_CUT = "HEAD_CUT"
     TOO_FEW_SLICES = "TOO_FEW_SLICES"
     UNFIT = "UNFIT"
     SCORED_THOUGH_UNFIT = "SCORED_THOUGH_UNFIT"
