@@ -59,13 +59,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise WriteError(
-            f"{path} could not be written: {error.strerror or error}.",
-            remedy=_REMEDIES.get(error.errno or 0, "Choose another place."),
-        ) from error
+        raise explain_refusal(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def explain_refusal(path: Path, error: OSError) -> WriteError:
+    """What the system said when something was to be written, and what to do about it."""
+    return WriteError(
+        f"{path} could not be written: {error.strerror or error}.",
+        remedy=_REMEDIES.get(error.errno or 0, "Choose another place."),
+    )
 
 
 def make_folder(folder: Path, remedy: str = "Choose another place.") -> None:

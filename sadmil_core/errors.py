@@ -62,6 +62,10 @@ class BatchError(SadmilError):
     """A folder of results that belongs to another reading, or is damaged."""
 
 
+class StoreError(SadmilError):
+    """A store of prepared scans that is none, is damaged, lacks a scan or has another grid."""
+
+
 class ReformatError(SadmilError):
     """A stack of which no honest reformat can be made (for example without positions)."""
 
