@@ -60,6 +60,7 @@ class WarningCode(StrEnum):
     # Raised by preprocessing and prediction, not by reading.
     NO_HEAD_FOUND = "NO_HEAD_FOUND"
     HEAD_CUT = "HEAD_CUT"
+    ROUNDED_TO_STORE = "ROUNDED_TO_STORE"
     TOO_FEW_SLICES = "TOO_FEW_SLICES"
     UNFIT = "UNFIT"
     SCORED_THOUGH_UNFIT = "SCORED_THOUGH_UNFIT"
