@@ -128,8 +128,10 @@ def _prepare_in_processes(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
-            process.close()
+            process.end()
         pool.shutdown(wait=True)
+        for process in processes:
+            process.close()
     return outcomes
 
 

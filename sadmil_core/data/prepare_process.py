@@ -37,7 +37,7 @@ class PrepareProcess:
         self._writer = writer
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._closed = False
+        self._ended = False
 
     def prepare(self, source: ScanSource) -> Outcome:
         """Has a scan prepared and waits for it; one at a time.
@@ -59,20 +59,28 @@ class PrepareProcess:
         assert isinstance(outcome, Outcome)
         return outcome
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Ends the process, whatever it is at; may be called while another thread waits."""
         with self._lock:
-            self._closed = True
+            self._ended = True
             if self._process is not None:
                 self._process.kill()
                 self._process.wait()
 
+    def close(self) -> None:
+        """Closes what the process was spoken to by; nobody may be waiting for it any more."""
+        for stream in (self._process.stdin, self._process.stdout) if self._process else ():
+            # What was left to be written has nobody to read it.
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
+
     def _started(self) -> subprocess.Popen[bytes] | None:
         with self._lock:
-            if self._closed:
+            if self._ended:
                 return None
             if self._process is None or self._process.poll() is not None:
-                self._dismiss()
+                self.close()
                 command = f"import sys; sys.path[:] = {sys.path!r}; "
                 command += "from sadmil_core.data.prepare_process import main; main()"
                 self._process = subprocess.Popen(
@@ -83,13 +91,6 @@ class PrepareProcess:
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
             return self._process
-
-    def _dismiss(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout) if self._process else ():
-            # What was left to be written has nobody to read it.
-            with suppress(OSError):
-                if stream is not None:
-                    stream.close()
 
 
 def _obituary(process: subprocess.Popen[bytes]) -> str:
