@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from sadmil_core.data import prepare_process
 from sadmil_core.data.prepare import PrepareReport, ScanSource, prepare
@@ -185,12 +185,12 @@ def test_bad_scans_are_listed_with_reasons_and_stop_nobody(tmp_path: Path) -> No
 
 
 def write_mask(path: Path, volume: Any, mask: np.ndarray[Any, Any], shift_mm: float = 0) -> Path:
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
     geometry = volume.entry.geometry
     origin = np.add(geometry.origins_mm[0], (shift_mm, 0, 0))
     image.SetOrigin(origin.tolist())
     image.SetSpacing((geometry.column_spacing_mm, geometry.row_spacing_mm, geometry.spacing_mm))
-    sitk.WriteImage(image, str(path))
+    SimpleITK.WriteImage(image, str(path))
     return path
 
 
@@ -216,7 +216,7 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
     write_head(tmp_path / "a", 6)
     volume = load(tmp_path / "a")
     moved = write_mask(tmp_path / "moved.nii.gz", volume, np.ones(volume.hu.shape), 3.0)
-    short = write_mask(tmp_path / "short.nii.gz", volume, np.ones((5, SIZE := 64, SIZE)))
+    short = write_mask(tmp_path / "short.nii.gz", volume, np.ones((5, 64, 64)))
     assert "does not lie where" in one(tmp_path / "a", tmp_path / "store", mask_path=moved)
     assert "(5, 64, 64)" in one(tmp_path / "a", tmp_path / "store", mask_path=short)
 
@@ -321,7 +321,7 @@ def test_a_store_that_cannot_be_written_to_ends_the_run(
     store = tmp_path / "store"
     prepare(scans[:1], store, NATIVE, 0)
     monkeypatch.setattr("sadmil_core.data.store.os.fsync", full)
-    with pytest.raises(WriteError, match="disk is full.*goes on from there"):
+    with pytest.raises(WriteError, match=r"disk is full.*goes on from there"):
         prepare(scans, store, NATIVE, 0)
     assert scans[0].scan_id in StoreReader(store)
 
