@@ -63,7 +63,8 @@ class CheckpointHeader:
     Attributes:
         name: The model's name, the model_id of reports.
         model: The network.
-        preprocess: What the network was trained to see.
+        preprocess: What the network was trained to see; means nothing where its slices come
+            as features.
         rule: Its decision rule.
         supervision: The finest labels it was trained with.
         provenance: Where it comes from.
@@ -80,15 +81,19 @@ class CheckpointHeader:
     model_sha256: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.preprocess.windows) != self.model.encoder.in_channels:
+        channels = self.model.in_channels
+        if channels is not None and len(self.preprocess.windows) != channels:
             raise ValueError(
                 f"{len(self.preprocess.windows)} windows do not fit an encoder of "
-                f"{self.model.encoder.in_channels} channels"
+                f"{channels} channels"
             )
-        if self.preprocess.size != self.model.input_size:
+        if self.model.reads_images and self.preprocess.size != self.model.input_size:
             raise ValueError(
                 f"slices of {self.preprocess.size} do not fit a network for {self.model.input_size}"
             )
+        given = {"evidence": self.model.gives_evidence, "probability": self.model.instance}
+        if not given.get(self.rule.slice_score, True):
+            raise ValueError(f"the network gives no {self.rule.slice_score} to judge slices by")
 
     @property
     def identity(self) -> ModelIdentity:

@@ -16,14 +16,39 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+OMIT_DEFAULT: Mapping[str, bool] = types.MappingProxyType({"omit_default": True})
+"""Metadata of a field that a mapping leaves out while it has its default: configs can grow
+without changing the mapping, and so the hash, of what was written before."""
+
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """A config as nested plain values that JSON and TOML can hold.
 
     Args:
-        config: An instance of a dataclass.
+        config: An instance of a dataclass. Fields with ``OMIT_DEFAULT`` are left out at their
+            default.
     """
-    return dataclasses.asdict(config)
+    return {
+        field.name: _to_plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if not _is_omitted(field, getattr(config, field.name))
+    }
+
+
+def _is_omitted(field: dataclasses.Field[Any], value: Any) -> bool:
+    if not field.metadata.get("omit_default"):
+        return False
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(value == field.default_factory())
+    return bool(value == field.default)
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_mapping(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_to_plain(item) for item in value)
+    return value
 
 
 def canonical_json(value: Any) -> str:
@@ -36,7 +61,8 @@ def from_mapping(cls: type[T], mapping: Any, where: str = "") -> T:
 
     Args:
         cls: A dataclass whose fields are str, int, float, bool, Literal, optional ones,
-            tuples or other dataclasses.
+            tuples, other dataclasses, or unions of dataclasses that a field
+            ``kind: Literal[...]`` tells apart.
         mapping: Its values by field name; fields with a default may be left out.
         where: The dotted name of the config, for messages.
 
@@ -77,8 +103,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
-        (kind,) = (a for a in arguments if a is not type(None))
-        return _convert(kind, value, where)
+        members = [a for a in arguments if a is not type(None)]
+        return _convert(_member(members, value, where), value, where)
     if origin is tuple:
         return _convert_tuple(arguments, value, where)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -86,6 +112,30 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (hint in (int, float) and isinstance(value, bool)):
         raise ValueError(f"{where} is {value!r}; it must be {hint.__name__}")
     return value
+
+
+def _member(members: list[Any], value: Any, where: str) -> Any:
+    """The member of a union that a value is of."""
+    if len(members) == 1:
+        return members[0]
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} must be a table of values, not {value!r}")
+    kinds: dict[Any, Any] = {}
+    implied = []
+    for member in members:
+        (kind,) = (f for f in dataclasses.fields(member) if f.name == "kind")
+        kinds |= dict.fromkeys(typing.get_args(typing.get_type_hints(member)["kind"]), member)
+        if kind.metadata.get("omit_default"):
+            implied.append(member)
+    if "kind" not in value and implied:
+        return implied[0]
+    if "kind" not in value:
+        raise ValueError(f"{where} lacks kind")
+    if not isinstance(value["kind"], str) or value["kind"] not in kinds:
+        raise ValueError(
+            f"{where}.kind is {value['kind']!r}; it must be one of {', '.join(map(repr, kinds))}"
+        )
+    return kinds[value["kind"]]
 
 
 def _finite(value: float, where: str) -> float:

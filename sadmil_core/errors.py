@@ -58,6 +58,10 @@ class TrainingError(SadmilError):
     """Training that cannot begin or go on: data, a run's folder, numbers that are none."""
 
 
+class BatchError(SadmilError):
+    """A folder of results that belongs to another reading, or is damaged."""
+
+
 class ReformatError(SadmilError):
     """A stack of which no honest reformat can be made (for example without positions)."""
 
@@ -70,12 +74,20 @@ class CheckpointVersionError(CheckpointError):
     """A checkpoint written in a newer format than this program reads."""
 
 
+class ModelError(SadmilError):
+    """A network that cannot be built here, or cannot read what it is given."""
+
+
 class WeightsError(SadmilError):
     """Published weights could not be read, fetched or converted."""
 
 
 class DeviceError(SadmilError):
     """The requested device is not on this machine or cannot do what was asked."""
+
+
+class EvaluationError(SadmilError):
+    """Predictions or labels that cannot be evaluated: bad rows, or nothing in common."""
 
 
 class WriteError(SadmilError):

@@ -20,7 +20,7 @@ from sadmil_core.devices import (
     is_out_of_memory,
 )
 from sadmil_core.dicom import CodedWarning, WarningCode
-from sadmil_core.errors import DeviceError, UnscorableError
+from sadmil_core.errors import DeviceError, ModelError, UnscorableError
 from sadmil_core.preprocess import make_bag
 from sadmil_core.progress import Progress, no_progress
 from sadmil_core.result import MIN_SLICES, Execution, ScanResult, sigmoid
@@ -68,6 +68,7 @@ class Predictor:
 
     Raises:
         DeviceError: The device is not there, or lacks the precision.
+        ModelError: The model reads something other than images.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Predictor:
     ) -> None:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be positive, not {chunk}")
+        _require_images(model)
         self.model = model
         self._precision = precision
         self._dtype = torch.float32
@@ -140,9 +142,38 @@ class Predictor:
         with torch.inference_mode():
             h_SD = self._encode(bag, progress, warnings)
             encoded = time.perf_counter()
-            pooled = self.model.module.pool(h_SD, self._pad_features(len(bag), warnings))
+            pooled = self.model.module.pool(
+                h_SD,
+                self._pad_features(len(bag), warnings),
+                position_mm_S=_positions(volume.entry),
+            )
         seconds = {"encode": encoded - start, "pool": time.perf_counter() - encoded}
-        return self._result(volume, pooled, seconds, tuple(warnings))
+        return self._result(volume, h_SD, pooled, seconds, tuple(warnings))
+
+    def probability_without(self, result: ScanResult, index: int) -> float | None:
+        """The scan probability if one slice were not in the bag, all else unchanged.
+
+        From the evidence where that says it, else by pooling the other slices again.
+
+        Args:
+            result: Of this predictor's model.
+            index: The slice, 0-based.
+        """
+        if result.model != self.model.header.identity:
+            raise ValueError("the result is of another model")
+        if result.features is None:
+            return result.probability_without(index)
+        others = torch.arange(len(result.features)) != index
+        position_mm_S = _positions(result.entry)
+        with self._lock, torch.inference_mode():
+            pooled = self.model.module.pool(
+                torch.from_numpy(result.features[others.numpy()]),
+                self._pad_features(len(others), []),
+                position_mm_S=None if position_mm_S is None else position_mm_S[others],
+                # Leaving a slice out brings in no other pad.
+                pads=result.bag_size - len(others),
+            )
+        return sigmoid(float(pooled.logit) / result.rule.temperature)
 
     def _encode(self, bag: Bag, progress: Progress, warnings: list[CodedWarning]) -> torch.Tensor:
         """Encodes a bag in order, falling back where memory is short; (S, D) fp32 on the CPU."""
@@ -205,7 +236,7 @@ class Predictor:
         config = self.model.header.model
         if slices >= config.bag_padding:
             return None
-        zero = np.zeros((1, config.encoder.in_channels, *config.input_size), dtype=np.float32)
+        zero = np.zeros((1, config.in_channels or 0, *config.input_size), dtype=np.float32)
         while self._h_pad is None:
             h_ND = self._try_chunk(zero, warnings)
             self._h_pad = None if h_ND is None else h_ND[0]
@@ -214,6 +245,7 @@ class Predictor:
     def _result(
         self,
         volume: CTVolume,
+        h_SD: torch.Tensor,
         pooled: PooledBag,
         seconds: dict[str, float],
         warnings: tuple[CodedWarning, ...],
@@ -226,6 +258,11 @@ class Predictor:
             contribution = _frozen(pooled.attention_S * pooled.evidence_S)
         if pooled.padding_contribution is not None:
             padding = float(pooled.padding_contribution)
+        # What pools without attention has no logits, and zeros would pass for some.
+        logits = pooled.attention_logit_S
+        if header.model.pooling not in ("attention", "mean"):
+            logits = torch.full_like(logits, math.nan)
+        exact = header.model.gives_evidence and pooled.attention_sd_S is None
         logit = float(pooled.logit)
         _log.info(
             "%d slices read on %s in %.2f s", len(attention), self.device, sum(seconds.values())
@@ -240,12 +277,14 @@ class Predictor:
         return ScanResult(
             entry=volume.entry,
             attention=attention,
-            attention_logit=_frozen(pooled.attention_logit_S),
+            attention_logit=_frozen(logits),
             evidence=evidence,
             contribution=contribution,
             padding_contribution=padding,
-            attention_sd=None,
-            slice_probability=None,
+            attention_sd=_frozen_or_none(pooled.attention_sd_S),
+            slice_probability=_frozen_or_none(
+                None if pooled.slice_logit_S is None else torch.sigmoid(pooled.slice_logit_S)
+            ),
             bag_size=max(len(attention), header.model.bag_padding),
             bag_padding=header.model.bag_padding,
             scan_logit=logit,
@@ -260,7 +299,34 @@ class Predictor:
                 seconds=seconds,
             ),
             warnings=warnings,
+            features=None if exact else _frozen(h_SD),
         )
+
+
+def _require_images(model: TrainedModel) -> None:
+    config, name = model.header.model, model.header.name
+    if not config.reads_images:
+        raise ModelError(
+            f"The model {name!r} reads features that another network has computed, not images.",
+            remedy="It can be evaluated on a manifest with features; to read a CT choose a model "
+            "with an encoder.",
+        )
+    if config.needs_graph and config.graph.edges == "bag":
+        raise ModelError(
+            f"The model {name!r} needs edges between the instances of a bag, and a CT has none.",
+            remedy="It can be evaluated on a manifest with edges.",
+        )
+
+
+def _positions(entry: StackEntry) -> torch.Tensor | None:
+    """(S,) float64, the slices' positions along their stack; None where unknown."""
+    if not entry.geometry.has_positions:
+        return None
+    return torch.tensor(np.asarray(entry.geometry.position_mm, dtype=np.float64))
+
+
+def _frozen_or_none(values: torch.Tensor | None) -> NDArray[np.float32] | None:
+    return None if values is None else _frozen(values)
 
 
 def _frozen(values: torch.Tensor) -> NDArray[np.float32]:

@@ -102,10 +102,12 @@ class ScanResult:
     Attributes:
         entry: The stack, as it was read; its slices are those of the arrays.
         attention: Softmax weights a_s. They sum to 1 together with the pads' share, where
-            the checkpoint pads its bags.
-        attention_logit: f_s, before the softmax.
+            the checkpoint pads its bags. Where the model pools without attention, the share of
+            each slice in its answer: equal for a mean, the part of the features it holds for a
+            maximum.
+        attention_logit: f_s, before the softmax; NaN where the model has no attention.
         evidence: e_s = head(h_s), in uncalibrated scan-logit units; None where the head is
-            not linear.
+            not linear or slices are mixed before it.
         contribution: a_s e_s; None with ``evidence``.
         padding_contribution: The pads' part of the scan logit; None without pads or evidence.
         attention_sd: Standard deviation of the attention; None where a model gives none.
@@ -118,6 +120,8 @@ class ScanResult:
         model: Which weights.
         execution: How.
         warnings: Those of the prediction; the entry has those of reading.
+        features: (S, D) of the encoder, for ``Predictor.probability_without``; None where
+            :meth:`probability_without` needs no network.
     """
 
     entry: StackEntry
@@ -136,6 +140,7 @@ class ScanResult:
     model: ModelIdentity
     execution: Execution
     warnings: tuple[CodedWarning, ...] = ()
+    features: NDArray[np.float32] | None = None
 
     @property
     def scan_positive(self) -> bool:
@@ -174,13 +179,14 @@ class ScanResult:
         """The scan probability if one slice were not in the bag, all else unchanged.
 
         (logit - a_s e_s) / (1 - a_s), summed over what remains: the differences would lose
-        all digits where one slice holds nearly all the attention. None where there is no
-        evidence, or where nothing measurable remains.
+        all digits where one slice holds nearly all the attention. None where this does not
+        follow from evidence (``Predictor.probability_without`` asks the network then), or where
+        nothing measurable remains.
 
         Args:
             index: The slice, 0-based.
         """
-        if self.contribution is None or self.bag_size < 2:
+        if self.contribution is None or self.features is not None or self.bag_size < 2:
             return None
         others = np.delete(self.attention.astype(np.float64), index)
         remaining = float(others.sum())

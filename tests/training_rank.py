@@ -26,7 +26,9 @@ class RecordingTrainer(loop.Trainer):
     def _update(self, parts: torch.Tensor) -> bool:
         for name, p in self.module.named_parameters():
             if p.grad is not None:
-                GRADIENTS[f"{self.standing.step}.{name}"] = p.grad.clone(memory_format=torch.contiguous_format)
+                GRADIENTS[f"{self.standing.step}.{name}"] = p.grad.clone(
+                    memory_format=torch.contiguous_format
+                )
         return super()._update(parts)
 
 

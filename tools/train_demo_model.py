@@ -41,14 +41,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (128, 128)
+ENCODER = ConvEncoderConfig(
+    channels=(16, 32, 48, 64),
+    kernels=(5, 3, 3, 3),
+    padding=("same",) * 4,
+    dropout=(0.0, 0.0, 0.1, 0.1),
+    output="max",
+)
 MODEL = ModelConfig(
-    encoder=ConvEncoderConfig(
-        channels=(16, 32, 48, 64),
-        kernels=(5, 3, 3, 3),
-        padding=("same",) * 4,
-        dropout=(0.0, 0.0, 0.1, 0.1),
-        output="max",
-    ),
+    encoder=ENCODER,
     attention=AttentionConfig(hidden=32),
     head=HeadConfig(hidden=0, dropout=0.0),
     input_size=SIZE,
@@ -82,7 +83,7 @@ def make_scan(seed: int, config: PhantomConfig) -> Scan:
     bleed = kinds[(seed // 2) % len(kinds)] if seed % 2 else None
     phantom = make_phantom(np.random.default_rng(seed), config, bleed=bleed)
     x = np.stack([preprocess_slice(hu, PREPROCESS) for hu in phantom.hu])
-    rows, columns = MODEL.encoder.spatial_size(SIZE)
+    rows, columns = ENCODER.spatial_size(SIZE)
     slices, height, width = phantom.lesion.shape
     cells = phantom.lesion.reshape(slices, rows, height // rows, columns, width // columns)
     return Scan(
@@ -117,11 +118,9 @@ def loss_of(module: SaDmil, x: Tensor, labels: Tensor, blood: Tensor) -> Tensor:
         blood: (B, S, h, w), the share of blood in each cell of the last feature map.
     """
     mask = torch.ones_like(labels)
-    cells = module.encoder.blocks(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-    # The encoder's own output is the maximum over the cells; its head reads each cell, too.
-    out = module.pool_batch(cells.amax(dim=(2, 3)).reshape(*labels.shape, -1), mask)
-    assert out.evidence_BS is not None
-    by_cell = module.head(cells.permute(0, 2, 3, 1))
+    slices = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    out = module(slices, mask, cells=True)
+    by_cell = out.cell_logit_NHW
     share = blood.flatten(0, 1)
     clear = (share == 0) | (share >= LEAST_SHARE)  # a trace of blood is neither yes nor no
     total = binary_cross_entropy_with_logits(

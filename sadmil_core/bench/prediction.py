@@ -19,7 +19,7 @@ from sadmil_core.result import DecisionRule
 
 if TYPE_CHECKING:
     from sadmil_core.dicom import CTVolume
-    from sadmil_core.model.encoder import ConvBlock
+    from sadmil_core.model.encoder import ConvBlock, ConvEncoder
 
 _SLICES = 32
 
@@ -43,7 +43,7 @@ def plain_prediction(model: TrainedModel, volume: CTVolume) -> float:
     bag = make_bag(volume, model.header.preprocess)
     with torch.inference_mode():
         y = torch.from_numpy(bag.instances(0, len(bag)))
-        for part in module.encoder.blocks:
+        for part in cast("ConvEncoder", module.encoder).blocks:
             block = cast("ConvBlock", part)
             y = block.pool(block.norm(torch.relu(block.conv(y))))
         h_SD = y.permute(0, 2, 3, 1).flatten(1)  # noqa: N806 - shape suffix

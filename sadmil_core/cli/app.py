@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
-from sadmil_core.cli import bench, demo, index, predict
+from sadmil_core.cli import bench, demo, evaluate, index, metrics, predict
 from sadmil_core.cli.manifest import manifest_app
 from sadmil_core.cli.weights import weights_app
 from sadmil_core.errors import SadmilError
@@ -32,6 +32,8 @@ app = typer.Typer(
 )
 app.command("index")(index.index)
 app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("metrics")(metrics.metrics)
 app.add_typer(weights_app, name="weights")
 app.add_typer(manifest_app, name="manifest")
 app.command("demo")(demo.demo)

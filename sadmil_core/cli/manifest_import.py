@@ -34,25 +34,13 @@ def rsna(
         Path, typer.Argument(metavar="FOLDER", help="Of the .dcm files.", show_default=False)
     ],
     out: _Out,
-    links: Annotated[
-        Path | None,
-        typer.Option(
-            "--links",
-            metavar="FOLDER",
-            help="Make a folder of links for each scan there, and name these in the manifest.",
-        ),
-    ] = None,
 ) -> None:
-    """The RSNA 2019 challenge: labels by image, scans by study and series.
-
-    All images of the challenge lie in one folder; with --links each scan gets one of its own,
-    so that preparing a scan need not look through all of them.
-    """
+    """The RSNA 2019 challenge: labels by image, scans by study and series."""
     require_out(out, labels)
     from sadmil_core.data.importers.rsna import import_rsna
 
     with progress_bar() as progress:
-        result = import_rsna(labels, folder, progress, links=links)
+        result = import_rsna(labels, folder, progress)
     write_import(result, out)
 
 

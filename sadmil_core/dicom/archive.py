@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from sadmil_core.dicom.codes import SkippedFile, SkipReason, printable
 from sadmil_core.errors import InputError
+from sadmil_core.filelock import lock_file
 from sadmil_core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -363,14 +364,7 @@ def _too_large(path: Path, why: str) -> InputError:
 def _lock(stream: BinaryIO) -> bool:
     """Locks a file until it is closed, or its process ends; False where another holds it."""
     try:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(stream)
     except OSError:
         return False
     return True

@@ -18,6 +18,7 @@ _KEYWORDS = {
     "institution": "InstitutionName",
     "study_description": "StudyDescription",
     "study_date": "StudyDate",
+    "accession_number": "AccessionNumber",
     "series_description": "SeriesDescription",
     "series_number": "SeriesNumber",
 }
@@ -34,6 +35,7 @@ class Identity:
     institution: str = ""
     study_description: str = ""
     study_date: str = ""
+    accession_number: str = ""
     series_description: str = ""
     series_number: str = ""
 

@@ -90,16 +90,16 @@ def index_folder(
     """
     root = Path(path)
     archives = (extract_archive(root, progress),) if _is_archive(root) else ()
-    files, skipped = _list_files(archives[0].folder if archives else root, progress)
+    files, skipped = list_files(archives[0].folder if archives else root, progress)
     headers: list[SliceHeader] = []
-    for found in _read_all(_middle_first(files), progress):
+    for found in read_files(_middle_first(files), progress):
         if isinstance(found, SkippedFile):
             skipped.append(found)
             continue
         if not headers and on_first is not None:
             on_first(found[len(found) // 2])
         headers += found
-    skipped += _absent_files(skipped)
+    skipped += absent_files(skipped)
     _log.info("%d CT slice(s) and %d other file(s) found", len(headers), len(skipped))
     skipped = [replace(file, path=shown_path(file.path, archives)) for file in skipped]
     skipped += [file for archive in archives for file in archive.skipped]
@@ -125,14 +125,14 @@ def iter_headers(
         InputError: There is no such path, or the folder cannot be listed.
         Cancelled: From ``progress``.
     """
-    files, skipped = _list_files(path, progress)
+    files, skipped = list_files(path, progress)
     yield from skipped
-    with closing(_read_all(files, progress)) as found:
+    with closing(read_files(files, progress)) as found:
         yield from found
 
 
-def _absent_files(skipped: list[SkippedFile]) -> list[SkippedFile]:
-    """What the DICOMDIRs among the files of a folder list, and is not there."""
+def absent_files(skipped: Iterable[SkippedFile]) -> list[SkippedFile]:
+    """What the DICOMDIRs among the skipped files of a folder list, and is not there."""
     found = (file.path for file in skipped if file.reason is SkipReason.NOT_AN_IMAGE)
     return [file for path in found if is_dicomdir(path) for file in read_dicomdir(path).skipped]
 
@@ -151,10 +151,10 @@ def _read_file(path: Path) -> tuple[SliceHeader, ...] | SkippedFile:
     return found
 
 
-def _read_all(
-    files: list[Path], progress: Progress
+def read_files(
+    files: list[Path], progress: Progress = no_progress
 ) -> Generator[tuple[SliceHeader, ...] | SkippedFile]:
-    """The headers of files in order, the first before all others.
+    """The headers of files in order, or why one is of no use; the first before all others.
 
     Threads only get in each other's way where the disk has the files at hand; on a slow disk
     or over a network each waits for its own answer, and they are worth having.
@@ -271,10 +271,16 @@ def require_entries(index: SeriesIndex) -> SeriesIndex:
     )
 
 
-def _list_files(root: Path, progress: Progress) -> tuple[list[Path], list[SkippedFile]]:
+def list_files(
+    root: Path, progress: Progress = no_progress
+) -> tuple[list[Path], list[SkippedFile]]:
     """All files below ``root``, sorted, and the folders that could not be listed.
 
     Of a DICOMDIR those that it lists; where it is of no use, those of its folder.
+
+    Raises:
+        InputError: There is no such path, or it cannot be listed.
+        Cancelled: From ``progress``.
     """
     if root.is_file():
         if not is_dicomdir(root):
@@ -282,7 +288,7 @@ def _list_files(root: Path, progress: Progress) -> tuple[list[Path], list[Skippe
         listed = read_dicomdir(root)
         if listed.is_usable:
             return sorted(listed.files), list(listed.skipped)
-        beside, closed = _list_files(root.parent, progress)
+        beside, closed = list_files(root.parent, progress)
         return [file for file in beside if file != root], [*closed, *listed.skipped]
     if not root.exists():
         raise InputError(f"{root} does not exist.", remedy="Check the path.")

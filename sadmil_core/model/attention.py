@@ -20,12 +20,16 @@ class Attention(nn.Module):
         self.gate = nn.Linear(features, config.hidden, bias=config.bias) if config.gated else None
         self.weight = nn.Linear(config.hidden, 1, bias=False)
 
-    def forward(self, h_BSD: Tensor) -> Tensor:
-        """Returns f_BS (any leading dimensions are kept)."""
+    def hidden(self, h_BSD: Tensor) -> Tensor:
+        """The hidden units u_BSK (any leading dimensions are kept)."""
         u_BSK = torch.tanh(self.value(h_BSD))
         if self.gate is not None:
             u_BSK = u_BSK * torch.sigmoid(self.gate(h_BSD))
-        f_BS: Tensor = self.weight(u_BSK).squeeze(-1)
+        return u_BSK
+
+    def forward(self, h_BSD: Tensor) -> Tensor:
+        """Returns f_BS (any leading dimensions are kept)."""
+        f_BS: Tensor = self.weight(self.hidden(h_BSD)).squeeze(-1)
         return f_BS
 
 
@@ -44,21 +48,23 @@ def masked_softmax(f_BS: Tensor, mask_BS: Tensor) -> Tensor:
     return torch.softmax(f_BS.masked_fill(~mask_BS, float("-inf")), dim=-1)
 
 
-def padded_softmax(f_S: Tensor, f_pad: Tensor, pads: int) -> tuple[Tensor, Tensor]:
-    """Softmax over S real slices and ``pads`` identical extra ones, without building them.
+def padded_softmax(
+    f_BS: Tensor, mask_BS: Tensor, f_pad: Tensor, pads_B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Softmax over the real slices and identical extra ones, without building them.
+
+    P pads of logit f count like one of logit f + log P.
 
     Args:
-        f_S: Logits of the real slices.
+        f_BS: Logits.
+        mask_BS: True for real slices; every bag needs one.
         f_pad: Logit of one pad (a scalar).
-        pads: How many pads there are; 0 for none.
+        pads_B: How many pads each bag has; 0 for none.
 
     Returns:
-        a_S of the real slices, and the weight of one pad (a scalar); together they sum to
-        1 with the pad counted ``pads`` times.
+        a_BS of the real slices, and (B,) the weight of all pads together.
     """
-    f_all = torch.cat([f_S, f_pad.reshape(1)]) if pads else f_S
-    weights = torch.exp(f_all - f_all.max())
-    real = weights[: f_S.shape[0]]
-    pad = weights[-1] if pads else torch.zeros((), dtype=f_S.dtype, device=f_S.device)
-    total = real.sum() + pads * pad
-    return real / total, pad / total
+    extra_B = f_pad + torch.log(pads_B.to(f_BS.dtype))
+    mask_all = torch.cat([mask_BS, (pads_B > 0)[:, None]], dim=-1)
+    a_all = masked_softmax(torch.cat([f_BS, extra_B[:, None]], dim=-1), mask_all)
+    return a_all[:, :-1], a_all[:, -1]

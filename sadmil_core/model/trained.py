@@ -9,10 +9,13 @@ import torch
 
 from sadmil_core.checkpoint import CheckpointHeader, read_checkpoint, write_checkpoint
 from sadmil_core.errors import CheckpointError
+from sadmil_core.model.backbone import BackboneEncoder
 from sadmil_core.model.sadmil import SaDmil
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sadmil_core.model.config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +31,25 @@ class TrainedModel:
     header: CheckpointHeader
 
 
+def initial_model(config: ModelConfig) -> SaDmil:
+    """A network to be trained: random weights, and those its backbone is to start from.
+
+    Raises:
+        ModelError: The backbone's library or weights cannot be had.
+    """
+    module = SaDmil(config)
+    if isinstance(module.encoder, BackboneEncoder):
+        module.encoder.load_initial_weights(config.input_size)
+    return module
+
+
 def load_checkpoint(path: Path) -> TrainedModel:
     """Reads a checkpoint into a network.
 
     Raises:
         CheckpointError: The file is not a checkpoint, is damaged, or its tensors do not fit
             the network its own header describes.
+        ModelError: Its encoder is of a library that is not installed.
     """
     header, tensors = read_checkpoint(path)
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadmil_core.errors import WeightsError
-from sadmil_core.model.config import published_config
+from sadmil_core.model.config import published_config, published_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,8 @@ def to_state_dict(bundle: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]
     for block in range(_BLOCKS):
         state |= _block(variables, block)
     config = published_config()
-    features, units, hidden = config.features, config.attention.hidden, config.head.hidden
+    features = published_encoder().features(config.input_size)
+    units, hidden = config.attention.hidden, config.head.hidden
     for ours, theirs, shape in (
         ("value", "v", (features, units)),
         ("gate", "u", (features, units)),
@@ -61,7 +62,7 @@ def to_state_dict(bundle: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]
 
 
 def _block(variables: _Variables, block: int) -> dict[str, NDArray[Any]]:
-    encoder = published_config().encoder
+    encoder = published_encoder()
     inputs = (encoder.in_channels, *encoder.channels)[block]
     outputs, kernel = encoder.channels[block], encoder.kernels[block]
     conv, norm, ours = 2 * block, 2 * block + 1, f"encoder.blocks.{block}"

@@ -18,7 +18,7 @@ from sadmil_core.atomic import replacing
 from sadmil_core.readout import StudyReadout, choose_readouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -99,14 +99,19 @@ def csv_text(
     """The slice report as text: UTF-8 without BOM, lines ended by LF."""
     records = list(records)
     of_study = readouts_by_study(records, readouts)
-    lines = [_line(COLUMNS)]
+    lines = [csv_line(COLUMNS)]
     for record in records:
-        for row in slice_rows(record, of_study[record.entry.study_instance_uid]):
-            lines.append(_line([format_cell(row[column]) for column in COLUMNS]))
+        rows = slice_rows(record, of_study[record.entry.study_instance_uid])
+        lines += map(row_line, rows)
     return "".join(lines)
 
 
-def _line(cells: Sequence[str]) -> str:
+def row_line(row: Mapping[str, Any]) -> str:
+    """One row, by column name, as a line of the report."""
+    return csv_line([format_cell(row[column]) for column in COLUMNS])
+
+
+def csv_line(cells: Sequence[str]) -> str:
     """One line, ended by LF. The writer is told of CR LF, or it would leave a CR unquoted."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\r\n").writerow(cells)

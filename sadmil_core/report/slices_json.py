@@ -10,6 +10,7 @@ import numpy as np
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
 from sadmil_core.atomic import replacing
 from sadmil_core.report.slices_csv import (
+    COLUMNS,
     SCHEMA_VERSION,
     SLICE_COLUMNS,
     readouts_by_study,
@@ -17,7 +18,7 @@ from sadmil_core.report.slices_csv import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sadmil_core.dicom import SkippedFile
@@ -60,22 +61,55 @@ def json_text(
     """The JSON report as text."""
     records = list(records)
     of_study = readouts_by_study(records, readouts)
-    document = {
+    return "".join(
+        json_pieces(
+            (study_document(readout, records) for readout in of_study.values()),
+            (scan_document(each, of_study[each.entry.study_instance_uid]) for each in records),
+            skipped,
+        )
+    )
+
+
+def json_pieces(
+    studies: Iterable[Mapping[str, Any]],
+    scans: Iterable[Mapping[str, Any]],
+    skipped: Iterable[SkippedFile],
+) -> Iterator[str]:
+    """The text of the report piece by piece, so that it need not fit into memory.
+
+    Args:
+        studies: From :func:`study_document`, by StudyInstanceUID.
+        scans: From :func:`scan_document`, in the order they are to stand in.
+        skipped: Files that were passed over.
+    """
+    head = {
         "schema_version": SCHEMA_VERSION,
         "software_version": __version__,
         "research_use_only": True,
         "notice": RESEARCH_USE_NOTICE,
-        "studies": [_study(readout, records) for readout in of_study.values()],
-        "scans": [_scan(each, of_study[each.entry.study_instance_uid]) for each in records],
-        "skipped_files": [
-            {"path": str(file.path), "reason": str(file.reason), "message": file.message}
-            for file in skipped
-        ],
     }
-    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    yield _dump(head).removesuffix("\n}")
+    files = (
+        {"path": str(file.path), "reason": str(file.reason), "message": file.message}
+        for file in skipped
+    )
+    lists = {"studies": studies, "scans": scans, "skipped_files": files}
+    for name, items in lists.items():
+        yield f',\n "{name}": ['
+        separator, end = "\n  ", "]"
+        for item in items:
+            # A line end within a text is escaped, so that these are the layout's own.
+            yield separator + _dump(item).replace("\n", "\n  ")
+            separator, end = ",\n  ", "\n ]"
+        yield end
+    yield "\n}\n"
 
 
-def _study(readout: StudyReadout, records: list[ScanRecord]) -> dict[str, Any]:
+def _dump(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def study_document(readout: StudyReadout, records: Iterable[ScanRecord]) -> dict[str, Any]:
     """What a study comes to: the chosen series' answer, never a maximum over series."""
     chosen = (each.result for each in records if readout.is_of(each.entry))
     result = next(chosen, None)
@@ -91,7 +125,8 @@ def _study(readout: StudyReadout, records: list[ScanRecord]) -> dict[str, Any]:
     }
 
 
-def _scan(record: ScanRecord, readout: StudyReadout) -> dict[str, Any]:
+def scan_document(record: ScanRecord, readout: StudyReadout) -> dict[str, Any]:
+    """One stack with its slices, of values that JSON can hold."""
     rows = [
         {key: _plain(value) for key, value in row.items()} for row in slice_rows(record, readout)
     ]
@@ -120,6 +155,31 @@ def _scan(record: ScanRecord, readout: StudyReadout) -> dict[str, Any]:
         }
     scan["slices"] = [{key: row[key] for key in SLICE_COLUMNS} for row in rows]
     return scan
+
+
+def document_rows(scan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of the slice report from a stack's document: what makes the same CSV lines.
+
+    Args:
+        scan: From :func:`scan_document`.
+
+    Yields:
+        Rows by column name, foot to head; floats of single precision as the nearest Python
+        float of their shortest decimal form.
+    """
+    shared = {column: scan.get(column) for column in COLUMNS} | {
+        "schema_version": SCHEMA_VERSION,
+        "software_version": __version__,
+        "research_use_only": True,
+        "fitness_reasons": _codes(scan["fitness_reasons"]),
+        "warnings": _codes(scan["warnings"]),
+    }
+    for cells in scan["slices"]:
+        yield shared | cells
+
+
+def _codes(said: Iterable[Mapping[str, str]]) -> str:
+    return ";".join(sorted({each["code"] for each in said}))
 
 
 def _plain(value: Any) -> Any:

@@ -21,8 +21,7 @@ from sadmil_core.atomic import make_folder, replacing
 from sadmil_core.checkpoint import CheckpointHeader, Provenance, read_header
 from sadmil_core.configs import canonical_json, to_mapping
 from sadmil_core.errors import CheckpointError, TrainingError
-from sadmil_core.model.sadmil import SaDmil
-from sadmil_core.model.trained import load_checkpoint, save_checkpoint
+from sadmil_core.model.trained import initial_model, load_checkpoint, save_checkpoint
 from sadmil_core.progress import Progress, no_progress
 from sadmil_core.result import DecisionRule, sigmoid
 from sadmil_core.training.calibrate import calibrated
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sadmil_core.data.bags import BagSource
+    from sadmil_core.model.sadmil import SaDmil
     from sadmil_core.preprocess import PreprocessConfig
     from sadmil_core.training.calibrate import ValidationScan
     from sadmil_core.training.config import TrainingConfig
@@ -85,13 +85,14 @@ def initial_network(
 
     Raises:
         CheckpointError: The checkpoint is damaged.
+        ModelError: The library or the weights of its backbone cannot be had.
     """
     if start_path is not None and start is not None:
         return load_checkpoint(start_path).module.train()
     if config.model is None:
         raise ValueError("a run needs a network or a checkpoint to start from")
     torch.manual_seed(seed_for("weights", config.seed))
-    return SaDmil(config.model)
+    return initial_model(config.model)
 
 
 def fit(

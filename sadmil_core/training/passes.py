@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sadmil_core.model.graph import build_graph
+from sadmil_core.model.normal_guidance import normal_guidance
 from sadmil_core.training.calibrate import ValidationScan
 from sadmil_core.training.objective import ClassWeights, term_sums
 
@@ -57,34 +58,37 @@ def _terms(
     module: SaDmil, batch: Batch, config: TrainingConfig, classes: ClassWeights
 ) -> tuple[BagOutput, dict[str, Tensor]]:
     objective, device = config.objective, batch.mask_BS.device
+    by_cell = objective.mask_weight > 0 and batch.masks_NHW is not None
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        cells_NDhw, h_ND = None, None
-        if objective.mask_weight > 0 and batch.masks_NHW is not None:
-            cells_NDhw = module.encoder.cells(batch.instances)
-            h_ND = module.encoder.reduce(cells_NDhw)
-        else:
-            h_ND = module.encode(batch.instances)
-    h_ND = h_ND if h_ND.dtype == torch.float64 else h_ND.float()
-    h_BSD = h_ND.new_zeros((*batch.mask_BS.shape, h_ND.shape[-1]))
-    h_BSD[batch.mask_BS] = h_ND
-    output = module.pool_batch(h_BSD, batch.mask_BS)
-    graph = None
+        output = module(
+            batch.instances,
+            batch.mask_BS,
+            edges=batch.edges,
+            position_mm_BS=batch.position_mm_BS,
+            cells=by_cell,
+        )
+    graph = guidance_B = None
     if objective.smoothness_share > 0:
         graph = build_graph(
             objective.graph,
             batch.mask_BS,
             position_mm_BS=batch.position_mm_BS,
-            h_BSD=h_BSD,
+            h_BSD=output.features_BSD,
             edges=batch.edges,
         )
+    if objective.guidance_weight > 0:
+        guidance_B = normal_guidance(output.attention_BS, batch.position_mm_BS, batch.mask_BS)
+    own = output.slice_logit_BS
     sums = term_sums(
         objective,
         output,
         batch,
         classes,
         graph=graph,
-        slice_logit_BS=output.evidence_BS,
-        cell_logit_NHW=None if cells_NDhw is None else module.cell_logits(cells_NDhw.float()),
+        slice_logit_BS=output.evidence_BS if own is None else own,
+        cell_logit_NHW=output.cell_logit_NHW,
+        guidance_B=guidance_B,
+        extra_loss=output.extra_loss,
     )
     return output, sums
 

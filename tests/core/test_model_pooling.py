@@ -29,28 +29,62 @@ def test_a_bag_without_slices_is_a_fault_not_a_nan() -> None:
 
 
 def test_softmax_of_large_logits_does_not_overflow() -> None:
-    f_S = torch.tensor([1e4, 1e4 - math.log(3), -1e4])
-    a_S, a_pad = padded_softmax(f_S, torch.tensor(-1e4), 5)
-    torch.testing.assert_close(a_S, torch.tensor([0.75, 0.25, 0.0]))
-    assert a_pad == 0
-    a_S, a_pad = padded_softmax(f_S, torch.tensor(2e4), 5)
-    torch.testing.assert_close(a_pad, torch.tensor(0.2))
-    assert a_S.sum() == 0
+    f_BS = torch.tensor([[1e4, 1e4 - math.log(3), -1e4]])
+    mask_BS = torch.ones(1, 3, dtype=torch.bool)
+    a_BS, pads_B = padded_softmax(f_BS, mask_BS, torch.tensor(-1e4), torch.tensor([5]))
+    torch.testing.assert_close(a_BS, torch.tensor([[0.75, 0.25, 0.0]]))
+    assert pads_B == 0
+    a_BS, pads_B = padded_softmax(f_BS, mask_BS, torch.tensor(2e4), torch.tensor([5]))
+    assert pads_B == 1
+    assert a_BS.sum() == 0
+
+
+def test_pads_share_the_softmax_by_their_number() -> None:
+    f_BS = torch.zeros(2, 3)
+    mask_BS = torch.tensor([[True, True, True], [True, False, False]])
+    a_BS, pads_B = padded_softmax(f_BS, mask_BS, torch.tensor(0.0), torch.tensor([0, 4]))
+    torch.testing.assert_close(a_BS, torch.tensor([[1 / 3] * 3, [0.2, 0, 0]]))
+    torch.testing.assert_close(pads_B, torch.tensor([0.0, 0.8]))
 
 
 @pytest.mark.parametrize("gated", [True, False])
 def test_padding_of_a_batch_changes_nothing(gated: bool) -> None:
     module = small_network(gated=gated)
     x_SCHW = _slices(5)
-    alone = module(x_SCHW[None], torch.ones(1, 5, dtype=torch.bool))
-    garbage = torch.full((3, 3, *SIZE), 1e6)
-    x_BSCHW = torch.stack([torch.cat([x_SCHW, garbage]), _slices(8, seed=9)])
+    alone = module(x_SCHW, torch.ones(1, 5, dtype=torch.bool))
     mask_BS = torch.tensor([[True] * 5 + [False] * 3, [True] * 8])
-    padded = module(x_BSCHW, mask_BS)
+    padded = module(torch.cat([x_SCHW, _slices(8, seed=9)]), mask_BS)
     torch.testing.assert_close(padded.logit_B[0], alone.logit_B[0])
     torch.testing.assert_close(padded.attention_BS[0, :5], alone.attention_BS[0])
     torch.testing.assert_close(padded.evidence_BS[0, :5], alone.evidence_BS[0])
     assert not padded.attention_BS[0, 5:].any()
+
+
+def test_slices_that_do_not_fit_the_mask_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 slices do not fit a mask of 4"):
+        small_network()(_slices(3), torch.ones(1, 4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_a_batch_is_padded_as_the_checkpoint_pads_single_bags(activation: str) -> None:
+    module = small_network(bag_padding=7, activation=activation)
+    bags = [_slices(5), _slices(9, seed=9)]
+    mask_BS = torch.tensor([[True] * 5 + [False] * 4, [True] * 9])
+    batch = module(torch.cat(bags), mask_BS)
+    pad_D = module.encode(torch.zeros(1, 3, *SIZE))[0]
+    for b, x_SCHW in enumerate(bags):
+        one = module.pool(module.encode(x_SCHW), pad_D)
+        torch.testing.assert_close(batch.logit_B[b], one.logit)
+        torch.testing.assert_close(batch.attention_BS[b, : len(x_SCHW)], one.attention_S)
+        if one.padding_contribution is not None:
+            torch.testing.assert_close(batch.padding_contribution_B[b], one.padding_contribution)
+    assert (batch.padding_contribution_B is None) == (activation == "relu")
+    # With the pads built as slices of their own the answer is the same.
+    built = torch.cat([bags[0], torch.zeros(2, 3, *SIZE)])
+    whole = module(built, torch.ones(1, 7, dtype=torch.bool))
+    torch.testing.assert_close(batch.logit_B[0], whole.logit_B[0])
+    with pytest.raises(ValueError, match="zero slice is needed"):
+        module.pool_batch(torch.zeros(1, 5, module.config.features), mask_BS[:1, :5])
 
 
 def test_gradients_do_not_flow_from_pads_and_are_finite() -> None:
@@ -129,7 +163,7 @@ def test_a_head_that_is_not_linear_gives_no_evidence(bag_padding: int) -> None:
     out = module.pool(h_SD, module.encode(torch.zeros(1, 3, *SIZE))[0])
     assert out.evidence_S is None
     assert out.padding_contribution is None
-    assert module.pool_batch(h_SD[None], torch.ones(1, 5, dtype=torch.bool)).evidence_BS is None
+    assert module(_slices(5), torch.ones(1, 5, dtype=torch.bool)).evidence_BS is None
 
 
 def test_attention_by_the_formula_of_the_paper() -> None:

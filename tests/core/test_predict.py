@@ -49,7 +49,7 @@ def test_the_result_is_that_of_the_plain_network(tmp_path: Path, volume: CTVolum
     x = torch.from_numpy(make_bag(volume, model.header.preprocess).instances(0, 7))
     x = torch.cat([x, torch.zeros(2, *x.shape[1:])])
     with torch.no_grad():
-        expected = model.module(x[None], torch.ones(1, 9, dtype=torch.bool))
+        expected = model.module(x, torch.ones(1, 9, dtype=torch.bool))
     result = predictor.run(volume)
     assert result.scan_logit == pytest.approx(float(expected.logit_B), abs=1e-5)
     np.testing.assert_allclose(result.attention, expected.attention_BS[0, :7], atol=1e-6)
@@ -123,6 +123,21 @@ def test_a_head_that_is_not_linear_leaves_evidence_blank(tmp_path: Path, volume:
     assert result.evidence is result.contribution is result.padding_contribution is None
     assert result.probability_without(0) is None
     assert result.slice_positive.shape == (7,)
+
+
+@pytest.mark.parametrize("bag_padding", [0, 9])
+def test_without_evidence_the_network_is_asked_about_the_other_slices(
+    tmp_path: Path, volume: CTVolume, bag_padding: int
+) -> None:
+    options: dict[str, Any] = {"activation": "relu"}
+    predictor = _predictor(tmp_path, bag_padding=bag_padding, **options)
+    result = predictor.run(volume)
+    fewer = _predictor(tmp_path / "fewer", bag_padding=max(bag_padding - 1, 0), **options)
+    for index in range(7):
+        expected = fewer.run(_without(volume, index)).scan_probability
+        assert predictor.probability_without(result, index) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ValueError, match="another model"):
+        fewer.probability_without(replace(result, model=replace(result.model, sha256="")), 0)
 
 
 def test_the_stored_rule_decides(tmp_path: Path, volume: CTVolume) -> None:

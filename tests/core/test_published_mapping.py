@@ -246,12 +246,13 @@ def test_explicit_pads_agree_with_the_original(
     pads = len(golden["att"]) - len(real)
     with torch.inference_mode():
         features = torch.cat([real, encoded[name]["zero"].expand(pads, -1)])
-        out = module.pool_batch(features[None], torch.ones(1, len(features), dtype=torch.bool))
+        out = module.pool(features, pads=0)
+        assert module.head is not None
         assert module.head.hidden is not None
-        z = module.head.hidden(out.attention_BS[0] @ features)
-    _close(torch.sigmoid(out.logit_B), golden["prob"])
-    _close(out.attention_BS[0], golden["att"])
-    _close(out.attention_logit_BS[0], golden["e"])
+        z = module.head.hidden(out.attention_S @ features)
+    _close(torch.sigmoid(out.logit)[None], golden["prob"])
+    _close(out.attention_S, golden["att"])
+    _close(out.attention_logit_S, golden["e"])
     np.testing.assert_allclose(z.numpy(), golden["z"], rtol=1e-4, atol=1e-4)
 
 

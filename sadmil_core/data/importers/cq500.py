@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sadmil_core.data.folder import ImportResult
 from sadmil_core.data.importers.tables import FaultyLabels, name_some, read_rows, require_folder
-from sadmil_core.data.manifest import ManifestScan
+from sadmil_core.data.scans import ManifestScan, unknown_subtypes
 from sadmil_core.dicom import index_folder
 from sadmil_core.errors import ManifestError
 from sadmil_core.fitness import FitnessLevel, fitness_of_entry
@@ -55,7 +55,7 @@ class Cq500Reads:
         name: As the table has it, for example CQ500-CT-0.
         category: B1 or B2: how the scan was collected.
         label: Whether it bleeds; None without a majority, or where that contradicts itself.
-        subtypes: The same by kind of hemorrhage; kinds without a majority are left out.
+        subtypes: The same by kind of hemorrhage; None for those without a majority.
         contradicts: The majority names a kind of hemorrhage but none of any.
     """
 
@@ -98,13 +98,13 @@ def read_cq500_reads(path: Path) -> dict[int, Cq500Reads]:
 def _majority_reads(name: str, category: str, votes: list[bool | None]) -> Cq500Reads:
     by_finding = {f: _majority(votes[k :: len(_FINDINGS)]) for k, f in enumerate(_FINDINGS)}
     label = by_finding.pop("ICH")
-    kinds = {_KINDS[f]: said for f, said in by_finding.items() if said is not None}
+    kinds = {_KINDS[finding]: said for finding, said in by_finding.items()}
     contradicts = label is False and any(kinds.values())
     return Cq500Reads(
         name=name,
         category=category,
         label=None if contradicts else label,
-        subtypes={} if contradicts else kinds,
+        subtypes=unknown_subtypes() if contradicts else kinds,
         contradicts=contradicts,
     )
 

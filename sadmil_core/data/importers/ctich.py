@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from sadmil_core.data.folder import ImportResult
 from sadmil_core.data.importers.tables import (
     FaultyLabels,
-    label_of_slices,
     name_some,
     read_rows,
     require_folder,
     subtypes_of_slices,
 )
-from sadmil_core.data.manifest import SUBTYPES, ManifestScan, SliceLabel
+from sadmil_core.data.scans import SUBTYPES, ManifestScan, SliceLabel, any_positive
 from sadmil_core.dicom import SkippedFile
 from sadmil_core.dicom.decode_pool import read_volume_file
 from sadmil_core.dicom.volumefile import stored_slice_axis
@@ -119,7 +118,7 @@ def _read_labels(path: Path) -> _Labels:
             torn.add((patient, number))
         said = SliceLabel(
             label=label,
-            subtypes={k: v for k, v in zip(SUBTYPES, kinds, strict=True) if v is not None},
+            subtypes=dict(zip(SUBTYPES, kinds, strict=True)),
         )
         of_patient = labels.patients.setdefault(patient, {})
         first = of_patient.setdefault(number, said)
@@ -164,9 +163,9 @@ def _scan(
         scan_id=headers[0].study_instance_uid,
         patient_id=_name(patient),
         path=path,
-        label=label_of_slices(each.label for each in slices),
+        label=any_positive(each.label for each in slices),
         slices=slices,
-        subtypes=subtypes_of_slices([each.subtypes for each in slices], SUBTYPES),
+        subtypes=subtypes_of_slices(slices),
         mask_path=mask,
     )
     return scan, notes

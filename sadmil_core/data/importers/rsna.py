@@ -11,27 +11,26 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sadmil_core.data.folder import ImportResult
 from sadmil_core.data.importers.tables import (
     FaultyLabels,
-    label_of_slices,
     name_some,
     read_rows,
     require_folder,
     subtypes_of_slices,
 )
-from sadmil_core.data.manifest import SUBTYPES, ManifestScan, SliceLabel
-from sadmil_core.dicom import SkippedFile
+from sadmil_core.data.scans import SUBTYPES, ManifestScan, SliceLabel, any_positive
+from sadmil_core.dicom import SkippedFile, read_identity
 from sadmil_core.dicom.index import iter_headers
-from sadmil_core.errors import ManifestError, WriteError
+from sadmil_core.errors import ManifestError
 from sadmil_core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from sadmil_core.dicom import SliceHeader
 
@@ -40,7 +39,6 @@ CORRUPT = "ID_6431af929"
 _KINDS = (*SUBTYPES, "any")
 _ID = re.compile(rf"(.+)_({'|'.join(_KINDS)})")
 _CODES = 1 << 2 * len(_KINDS)
-_UNSAFE = re.compile(r"[^\w.-]|^\.+")
 _STEP = 200_000
 
 
@@ -95,7 +93,7 @@ def _decoded(code: int) -> Mapping[str, bool]:
 
 @lru_cache(maxsize=_CODES)
 def _subtypes(code: int) -> Mapping[str, bool | None]:
-    return MappingProxyType({k: v for k, v in _decoded(code).items() if k != "any"})
+    return MappingProxyType({kind: _decoded(code).get(kind) for kind in SUBTYPES})
 
 
 def read_rsna_labels(path: Path, progress: Progress = no_progress) -> RsnaLabels:
@@ -132,18 +130,11 @@ def read_rsna_labels(path: Path, progress: Progress = no_progress) -> RsnaLabels
 class _Scan:
     """One series as its files come in; of a file only what a manifest needs is kept."""
 
-    patients: set[str] = field(default_factory=set)
-    folders: set[Path] = field(default_factory=set)
-    slices: list[tuple[float, str, int]] = field(default_factory=list)
+    patient_id: str
+    slices: dict[str, tuple[float, int, Path]] = field(default_factory=dict)
 
 
-def import_rsna(
-    labels_path: Path,
-    folder: Path,
-    progress: Progress = no_progress,
-    *,
-    links: Path | None = None,
-) -> ImportResult:
+def import_rsna(labels_path: Path, folder: Path, progress: Progress = no_progress) -> ImportResult:
     """The scans of the challenge.
 
     Headers are read one after another and forgotten, so that memory holds what the manifest
@@ -153,8 +144,6 @@ def import_rsna(
         labels_path: ``stage_2_train.csv``.
         folder: With the .dcm files, or a part of them, in any subfolders.
         progress: Called with the number of rows, then of headers read.
-        links: A folder that is given one folder of links a series, which the manifest then
-            names: the published images all lie in one, in which each scan is a needle.
 
     Returns:
         One scan a series, by StudyInstanceUID; its slices by place, foot to head, each with its
@@ -163,12 +152,11 @@ def import_rsna(
     Raises:
         ManifestError: The table is none, or no image of the folder is in it.
         InputError: The folder cannot be listed.
-        WriteError: A link cannot be made.
         Cancelled: From ``progress``.
     """
     require_folder(folder)
     labels = read_rsna_labels(labels_path, progress)
-    series, found, failures = _gather(labels, folder, progress, links)
+    series, found, failures = _gather(labels, folder, progress)
     if not found:
         raise ManifestError(
             f"None of the images below {folder} is named in {labels_path}.",
@@ -179,7 +167,7 @@ def import_rsna(
 
 
 def _gather(
-    labels: RsnaLabels, folder: Path, progress: Progress, links: Path | None
+    labels: RsnaLabels, folder: Path, progress: Progress
 ) -> tuple[dict[tuple[str, str], _Scan], set[str], list[str]]:
     """The series, the images of the table that were found, and notes on the others."""
     series: dict[tuple[str, str], _Scan] = {}
@@ -192,17 +180,19 @@ def _gather(
                 failures.append(f"{read.path.name} ({read.message})")
             continue
         for header in read:
-            image = _image(header, labels)
             if CORRUPT in (header.sop_instance_uid, header.path.stem):
                 continue
+            if not (header.study_instance_uid and header.sop_instance_uid):
+                failures.append(f"{header.path.name} (it names no study, or no image)")
+                continue
+            image = _image(header, labels)
             code = labels.codes.get(image, 0)
-            unlabelled += not code
             if code:
                 found.add(image)
-            _add(
-                series, header, code, header.path.parent if links is None else _link(links, header)
-            )
-    notes = name_some("files could not be read", failures)
+            else:
+                unlabelled += 1
+            _add(series, header, code)
+    notes = name_some("files could not be used", failures)
     notes += [f"{unlabelled} images have no label in the table"] if unlabelled else []
     return series, found, notes
 
@@ -212,42 +202,14 @@ def _image(header: SliceHeader, labels: RsnaLabels) -> str:
     return header.sop_instance_uid if header.sop_instance_uid in labels.codes else header.path.stem
 
 
-def _link(links: Path, header: SliceHeader) -> Path:
-    """Links an image into the folder of its series, and returns that."""
-    study, series, image = (
-        _UNSAFE.sub("_", uid) or "_"
-        for uid in (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid)
-    )
-    folder = links / study / series
-    link = folder / f"{image}.dcm"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.path.lexists(link):
-            _make_link(header.path, link)
-    except OSError as error:
-        raise WriteError(
-            f"The link {link} cannot be made: {error.strerror or error}.",
-            remedy="Name a folder on the disk of the images, to which you may write.",
-        ) from error
-    return folder
-
-
-def _make_link(target: Path, link: Path) -> None:
-    try:
-        link.symlink_to(os.path.abspath(target))
-    except OSError:  # Windows grants symbolic links to few, hard links to all
-        link.hardlink_to(target)
-
-
-def _add(
-    series: dict[tuple[str, str], _Scan], header: SliceHeader, code: int, folder: Path
-) -> None:
+def _add(series: dict[tuple[str, str], _Scan], header: SliceHeader, code: int) -> None:
     key = (header.study_instance_uid, header.series_instance_uid)
-    scan = series.setdefault(key, _Scan())
-    scan.patients.add(header.patient_id)
-    scan.folders.add(folder)
+    scan = series.get(key)
+    if scan is None:  # a study is of one patient: one file tells whose
+        scan = series[key] = _Scan(patient_id=read_identity(header.path).patient_id)
     place_mm = header.position_mm[2] if header.position_mm else 0.0
-    scan.slices.append((place_mm, header.sop_instance_uid, code))
+    # A second copy of an image is that image.
+    scan.slices[header.sop_instance_uid] = place_mm, code, header.path
 
 
 def _scans(
@@ -255,37 +217,34 @@ def _scans(
 ) -> tuple[tuple[ManifestScan, ...], list[str]]:
     counts = Counter(study for study, _ in series)
     several = sorted(study for study, count in counts.items() if count > 1)
-    scans, unclear, spread = [], [], []
-    for (study, uid), scan in sorted(series.items()):
-        scan_id = f"{study}/{uid}" if counts[study] > 1 else study
-        if len(scan.patients) > 1:
-            unclear.append(scan_id)
-            continue
-        if len(scan.folders) > 1:
-            spread.append(scan_id)
-            continue
-        scans.append(_scan(scan_id, uid, scan))
-    notes = name_some("studies hold several series, each of which is a scan here", several)
-    notes += name_some("scans are left out, for they name several patients", unclear)
-    notes += name_some("scans are left out, for their images lie in several folders", spread)
-    return tuple(scans), notes
+    scans = tuple(
+        _scan(f"{study}/{uid}" if counts[study] > 1 else study, uid, scan)
+        for (study, uid), scan in sorted(series.items())
+    )
+    return scans, name_some("studies hold several series, each of which is a scan here", several)
 
 
 def _scan(scan_id: str, series_uid: str, scan: _Scan) -> ManifestScan:
-    slices = tuple(
-        SliceLabel(
-            sop_instance_uid=image, label=_decoded(code).get("any"), subtypes=_subtypes(code)
-        )
-        for _, image, code in sorted(scan.slices)
-    )
+    ordered = sorted((place_mm, image) for image, (place_mm, _, _) in scan.slices.items())
+    slices = tuple(_slice(image, *scan.slices[image][1:]) for _, image in ordered)
     return ManifestScan(
         scan_id=scan_id,
-        patient_id=next(iter(scan.patients)),
-        path=next(iter(scan.folders)),
+        patient_id=scan.patient_id,
         series_instance_uid=series_uid,
-        label=label_of_slices(each.label for each in slices),
+        path=Path(os.path.commonpath([path.parent for _, _, path in scan.slices.values()])),
+        label=any_positive(each.label for each in slices),
         slices=slices,
-        subtypes=subtypes_of_slices([each.subtypes for each in slices], SUBTYPES),
+        subtypes=subtypes_of_slices(slices),
+    )
+
+
+def _slice(image: str, code: int, path: Path) -> SliceLabel:
+    # All published images lie in one folder: without its path a slice is a needle in it.
+    return SliceLabel(
+        sop_instance_uid=image,
+        label=_decoded(code).get("any"),
+        subtypes=_subtypes(code),
+        path=path,
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
+from sadmil_core.data.scans import SUBTYPES, any_positive
 from sadmil_core.errors import ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from sadmil_core.data.scans import SliceLabel
 
 _SHOWN_NAMES, _SHOWN_FAULTS = 10, 50
 _LABELS = {"": None, "0": False, "1": True, "0.0": False, "1.0": True}
@@ -119,17 +122,6 @@ def name_some(what: str, names: Iterable[str]) -> list[str]:
     return [f"{len(found)} {what}: {', '.join(found[:_SHOWN_NAMES])}{rest}"]
 
 
-def label_of_slices(labels: Iterable[bool | None]) -> bool | None:
-    """The label of a scan by its slices': any positive, all negative, else unknown."""
-    found = list(labels)
-    if any(found):
-        return True
-    return False if found and all(label is False for label in found) else None
-
-
-def subtypes_of_slices(
-    slices: Sequence[Mapping[str, bool | None]], kinds: Sequence[str]
-) -> dict[str, bool | None]:
-    """The same by kind of hemorrhage; kinds that stay unknown are left out."""
-    found = {kind: label_of_slices(each.get(kind) for each in slices) for kind in kinds}
-    return {kind: label for kind, label in found.items() if label is not None}
+def subtypes_of_slices(slices: Sequence[SliceLabel]) -> dict[str, bool | None]:
+    """The subtypes of a scan by those of all its slices."""
+    return {kind: any_positive(each.subtypes.get(kind) for each in slices) for kind in SUBTYPES}

@@ -12,7 +12,7 @@ import numpy as np
 
 from sadmil_core.data.folder import ImportResult
 from sadmil_core.data.importers.tables import name_some, read_rows, require_folder
-from sadmil_core.data.manifest import ManifestScan, SliceLabel
+from sadmil_core.data.scans import ManifestScan, SliceLabel
 from sadmil_core.errors import ManifestError
 from sadmil_core.progress import Progress, no_progress
 
@@ -44,8 +44,8 @@ def import_torchmil(
 
     Returns:
         One scan a bag, its slices in the order of the features. A bag that the table has in
-        several splits, as the published one does, stays in ``test`` if that is one of them,
-        so that what is trained on is not tested on.
+        several splits stays in ``test`` if that is one of them, so that what is trained on is
+        not tested on.
 
     Raises:
         ManifestError: Something of this is missing, or ``features`` does not say which.
