@@ -115,10 +115,12 @@ class ConvBlock(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Returns (N, outputs, H', W') with H' and W' about halved."""
         y_NCHW = self.conv(x_NCHW)
+        # ReLU in place: neither convolution nor maximum needs its output for its gradient, and
+        # to fetch fresh memory of this size costs a CPU more than to compute.
         if self.pools_first:
-            y_NCHW = self.norm(torch.relu(self.pool(y_NCHW)))
+            y_NCHW = self.norm(torch.relu_(self.pool(y_NCHW)))
         else:
-            y_NCHW = self.pool(self.norm(torch.relu(y_NCHW)))
+            y_NCHW = self.pool(self.norm(torch.relu_(y_NCHW)))
         dropped: Tensor = self.dropout(y_NCHW)
         return dropped
 

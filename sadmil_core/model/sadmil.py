@@ -175,7 +175,7 @@ class SaDmil(nn.Module):
             h_ND = h_ND if h_ND.dtype == torch.float64 else h_ND.float()
             h_BSD = h_ND.new_zeros((*mask_BS.shape, h_ND.shape[-1]))
             h_BSD[mask_BS] = h_ND[:real]
-            out = self._pool(
+            out = self.pool_batch(
                 h_BSD,
                 mask_BS,
                 h_pad_D=h_ND[-1] if pads else None,
@@ -213,6 +213,7 @@ class SaDmil(nn.Module):
         *,
         edges: EdgeList | None = None,
         position_mm_BS: Tensor | None = None,
+        pads_B: Tensor | None = None,
     ) -> BagOutput:
         """Pools encoded bags and asks the head, with the checkpoint's own padding.
 
@@ -227,18 +228,29 @@ class SaDmil(nn.Module):
             graph: Over the slices; made as the config says if None and needed.
             edges: As for :meth:`forward`.
             position_mm_BS: As for :meth:`forward`.
+            pads_B: How many pads each bag has, if not what is missing to ``bag_padding``.
 
         Raises:
             ValueError: The pad, or something of the graph, is needed and missing.
         """
-        return self._pool(
-            h_BSD,
-            mask_BS,
-            h_pad_D=h_pad_D,
-            graph=graph,
-            edges=edges,
-            position_mm_BS=position_mm_BS,
-        )
+        h_BSD = _only_real(h_BSD, mask_BS)
+        if self.config.needs_graph and graph is None:
+            graph = build_graph(
+                self.config.graph,
+                mask_BS,
+                position_mm_BS=position_mm_BS,
+                h_BSD=h_BSD,
+                edges=edges,
+            )
+        if pads_B is None:
+            pads_B = (self.config.bag_padding - mask_BS.sum(dim=-1)).clamp(min=0)
+        mixed_BSD = _only_real(self._mix(h_BSD, mask_BS, graph, position_mm_BS), mask_BS)
+        slice_logit_BS = None if self.instance is None else self.instance(mixed_BSD)
+        if self.config.has_attention:
+            out = self._pool_by_attention(mixed_BSD, mask_BS, graph, h_pad_D, pads_B)
+        else:
+            out = self._pool_otherwise(mixed_BSD, mask_BS, slice_logit_BS)
+        return replace(out, features_BSD=h_BSD, slice_logit_BS=slice_logit_BS)
 
     def pool(
         self,
@@ -261,7 +273,7 @@ class SaDmil(nn.Module):
             pads: How many pads there are, if not what is missing to ``bag_padding``.
         """
         mask_BS = torch.ones((1, len(h_SD)), dtype=torch.bool, device=h_SD.device)
-        out = self._pool(
+        out = self.pool_batch(
             h_SD[None],
             mask_BS,
             h_pad_D=h_pad_D,
@@ -280,36 +292,6 @@ class SaDmil(nn.Module):
             padding_contribution=_first(out.padding_contribution_B),
             extra_loss={name: loss_B[0] for name, loss_B in out.extra_loss.items()},
         )
-
-    def _pool(
-        self,
-        h_BSD: Tensor,
-        mask_BS: Tensor,
-        *,
-        h_pad_D: Tensor | None = None,
-        graph: SliceGraph | None = None,
-        edges: EdgeList | None = None,
-        position_mm_BS: Tensor | None = None,
-        pads_B: Tensor | None = None,
-    ) -> BagOutput:
-        h_BSD = _only_real(h_BSD, mask_BS)
-        if self.config.needs_graph and graph is None:
-            graph = build_graph(
-                self.config.graph,
-                mask_BS,
-                position_mm_BS=position_mm_BS,
-                h_BSD=h_BSD,
-                edges=edges,
-            )
-        if pads_B is None:
-            pads_B = (self.config.bag_padding - mask_BS.sum(dim=-1)).clamp(min=0)
-        mixed_BSD = _only_real(self._mix(h_BSD, mask_BS, graph, position_mm_BS), mask_BS)
-        slice_logit_BS = None if self.instance is None else self.instance(mixed_BSD)
-        if self.config.has_attention:
-            out = self._pool_by_attention(mixed_BSD, mask_BS, graph, h_pad_D, pads_B)
-        else:
-            out = self._pool_otherwise(mixed_BSD, mask_BS, slice_logit_BS)
-        return replace(out, features_BSD=h_BSD, slice_logit_BS=slice_logit_BS)
 
     def _mix(
         self,
