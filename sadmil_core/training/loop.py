@@ -113,6 +113,7 @@ class Trainer:
         self._stop, self._progress = stop, progress
         if config.optimizer.freeze_encoder:
             module.encoder.requires_grad_(False)
+        module.set_activation_checkpointing(config.optimizer.activation_checkpointing)
         self._optimizer = _optimizer(config, module)
         decay = config.optimizer.ema_decay
         self._average = _copy_of(module) if decay else None
