@@ -13,17 +13,17 @@ from sadmil_core.report import COLUMNS
 if TYPE_CHECKING:
     from pathlib import Path
 
-PADDED = 12
+PADDED = 14
 
 
 def make_set(
     scans: int = 40, *, seed: int = 0, name: str = "model", strength: float = 2.0, **changes: Any
 ) -> EvaluationSet:
-    """Scans of 8 to 12 slices with a run of positives in every second, and a model that sees it."""
+    """Scans of 10 to 14 slices, every second with a run of positives, and a model that sees it."""
     rng = np.random.default_rng(seed)
     predictions, truths = [], []
     for at in range(scans):
-        count = 8 + at % 5
+        count = 10 + at % 5
         labels = np.zeros(count)
         if at % 2:
             start = int(np.random.default_rng(at).integers(0, count - 3))

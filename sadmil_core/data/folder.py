@@ -19,7 +19,7 @@ from sadmil_core.data.scans import (
     any_positive,
     unknown_subtypes,
 )
-from sadmil_core.dicom import index_folder, require_entries
+from sadmil_core.dicom import index_folder, read_identity, require_entries
 from sadmil_core.fitness import fitness_of_entry
 from sadmil_core.progress import Progress, no_progress
 from sadmil_core.readout import Candidate, choose_readouts
@@ -79,7 +79,8 @@ def import_folder(
     """
     table = read_label_table(labels_path, columns)
     index = require_entries(index_folder(folder, progress))
-    matched = _Matched(table, _Names(index, folder))
+    names = _Names(index, folder)
+    matched = _Matched(table, names)
     patient_name = _hashed(secrets.token_bytes(32)) if hash_patients else str
     studies: dict[str, list[StackEntry]] = defaultdict(list)
     for entry in index.entries:
@@ -92,7 +93,8 @@ def import_folder(
             continue
         if len(entries) > 1:
             several.append(study)
-        scans.append(_scan(chosen, matched, patient_name, site))
+        patient = names.patients[study]
+        scans.append(_scan(chosen, matched, patient_name(patient) if patient else "", site))
     notes = [
         *name_some("studies are left out, for none of their series is fit to be read", unfit),
         *name_some("studies hold several series; the one that speaks for each is named", several),
@@ -112,23 +114,37 @@ def _hashed(key: bytes) -> Callable[[str], str]:
 
 
 class _Names:
-    """What the studies and slices of a folder may be called in a table."""
+    """What the studies and slices of a folder may be called in a table.
+
+    Attributes:
+        patients: PatientID by study; empty where there is none.
+    """
 
     def __init__(self, index: SeriesIndex, root: Path) -> None:
         """Takes the names from the headers and the paths."""
         self._studies: tuple[dict[str, set[str]], ...] = tuple(defaultdict(set) for _ in range(4))
         self._instances: dict[str, list[SliceHeader]] = defaultdict(list)
         self._files: dict[str, list[SliceHeader]] = defaultdict(list)
+        self.patients: dict[str, str] = {}
         for entry in index.entries:
+            self._add_study(entry.slices[0])
             for header in entry.slices:
                 self._add(header, _inside(entry.shown(header.path), root))
 
-    def _add(self, header: SliceHeader, inside: Path) -> None:
+    def _add_study(self, header: SliceHeader) -> None:
         study = header.study_instance_uid
-        uids, accessions, patients, folders = self._studies
+        if study in self.patients:
+            return
+        uids, accessions, patients, _ = self._studies
+        # One file is asked: PatientID and AccessionNumber are the study's (PS3.3 A.1.2).
+        identity = read_identity(header.path)
+        self.patients[study] = identity.patient_id
         uids[study].add(study)
-        accessions[header.accession_number].add(study)
-        patients[header.patient_id].add(study)
+        accessions[identity.accession_number].add(study)
+        patients[identity.patient_id].add(study)
+
+    def _add(self, header: SliceHeader, inside: Path) -> None:
+        study, folders = header.study_instance_uid, self._studies[-1]
         for above in inside.parents:
             folders[above.name].add(study)
             folders[above.as_posix()].add(study)
@@ -235,9 +251,7 @@ def _choose(entries: Sequence[StackEntry], matched: _Matched) -> tuple[StackEntr
     return next((entry for entry in entries if readout.is_of(entry)), None), readout.message
 
 
-def _scan(
-    entry: StackEntry, matched: _Matched, patient_name: Callable[[str], str], site: str
-) -> ManifestScan:
+def _scan(entry: StackEntry, matched: _Matched, patient_id: str, site: str) -> ManifestScan:
     said = matched.studies[entry.study_instance_uid]
     slices = _slices(entry, said.slices)
     matched.elsewhere += len(said.slices.keys() - _keys(entry))
@@ -247,10 +261,9 @@ def _scan(
     if labels is None:
         matched.contradicting.append(entry.study_instance_uid)
         labels, slices = Labels(), ()
-    patient = next((h.patient_id for h in entry.slices if h.patient_id), "")
     return ManifestScan(
         scan_id=entry.study_instance_uid,
-        patient_id=patient_name(patient) if patient else "",
+        patient_id=patient_id,
         path=_path(entry),
         series_instance_uid=entry.series_instance_uid,
         stack_index=entry.stack_index,

@@ -54,10 +54,8 @@ _WANTED = frozenset(
         0x00080008,  # ImageType
         0x00080016,  # SOPClassUID
         0x00080018,  # SOPInstanceUID
-        0x00080050,  # AccessionNumber
         0x00080060,  # Modality
         0x0008103E,  # SeriesDescription
-        0x00100020,  # PatientID
         0x00100200,  # QualityControlSubject
         0x00180010,  # ContrastBolusAgent
         0x00180012,  # ContrastBolusAgentSequence
@@ -124,9 +122,6 @@ class SliceHeader:
         modality: As the file names it; empty where it does not.
         description: Of series and protocol, free text that may name somebody: only to look for
             words in, never to be shown or written.
-        patient_id: PatientID; to tell patients apart in manifests, never in reports. What is no
-            ASCII letter is replaced.
-        accession_number: AccessionNumber, as patient_id.
         pixel_offset: Where the slice's native pixel data starts in the file, or None.
         fragments: Where the fragments of the slice's compressed pixel data stand; empty where
             it is native, and in a deflated file.
@@ -168,8 +163,6 @@ class SliceHeader:
     has_contrast: bool = False
     modality: str = ""
     description: str = ""
-    patient_id: str = ""
-    accession_number: str = ""
     pixel_offset: int | None = None
     fragments: tuple[Fragment, ...] = ()
     departures: tuple[WarningCode, ...] = ()
@@ -326,8 +319,6 @@ def _slice_header(path: Path, elements: Elements, stamp: tuple[int, int]) -> Sli
         has_contrast=_has_contrast(elements),
         modality=elements.text(0x00080060),
         description=f"{elements.text(0x0008103E)} {elements.text(0x00181030)}".strip(),
-        patient_id=elements.text(0x00100020),
-        accession_number=elements.text(0x00080050),
         departures=tuple(_departures(elements, bits_stored, high_bit)),
     )
 

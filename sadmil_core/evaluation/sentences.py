@@ -61,9 +61,11 @@ def shown(assessment: Assessment) -> tuple[str, ...]:
             for each in model.signatures
             if each.found
         ]
+    hard = {model.name for model in assessment.models if _hard(model)}
     for pair in assessment.comparisons:
         for key in HEADLINES:
-            if key in pair.differences:
+            unlike = key == "scan_auroc" and len(hard & {pair.first, pair.second}) == 1
+            if key in pair.differences and not unlike:
                 found.append(_compared(pair.first, pair.second, key, pair.differences[key]))
     found += [
         f"{group.name}: {len(group.members)} seeds; {_NAMES[key]} "
