@@ -210,7 +210,7 @@ class StoreWriter(StoreReader):
 
     def sweep(self) -> None:
         """Removes what writers that are gone have left half."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: a name that no writer gave
             for left in list(self._unfinished.iterdir()):
                 if _is_abandoned(left):
                     shutil.rmtree(left, ignore_errors=True)
