@@ -114,6 +114,8 @@ IMAGE_TEXT, IMAGE_MUTED = "#e4e8ec", "#a3adb8"
 IMAGE_SIGNAL, IMAGE_ON_SIGNAL = "#ffb347", "#1a1d21"
 IMAGE_DRAWN, IMAGE_PICKED = "#63e6be", "#ffffff"
 """On the slice: text, the model's mark, and measurements, drawn and picked."""
+IMAGE_VEIL = 190
+"""How opaque (of 255) the black behind texts on the slice is: they are read on white, too."""
 
 _in_force = THEMES[Theme.DARK]
 
@@ -149,6 +151,8 @@ QToolBar::separator {{ width: 1px; background: {c.line}; margin: 4px 6px; }}
 QToolBar QToolButton#qt_toolbar_ext_button {{ background: {c.line}; min-width: 14px; }}
 QToolButton, QPushButton {{ background: transparent; border: 1px solid transparent;
   border-radius: 4px; padding: 5px 7px; }}
+QToolButton[popupMode="2"] {{ padding-right: 20px; }}
+QToolButton::menu-indicator {{ subcontrol-position: right center; right: 5px; }}
 QPushButton {{ background: {c.raised}; border-color: {c.line}; }}
 QToolButton:hover, QPushButton:hover {{ background: {c.raised}; border-color: {c.line}; }}
 QToolButton:pressed, QPushButton:pressed {{ background: {c.line}; }}
@@ -160,8 +164,13 @@ QComboBox {{ background: {c.raised}; border: 1px solid {c.line}; border-radius: 
 QComboBox QAbstractItemView {{ background: {c.raised}; border: 1px solid {c.line};
   selection-background-color: {c.checked}; }}
 QTreeWidget::item {{ padding: 3px; }}
-QCheckBox, QRadioButton {{ background: transparent; spacing: 8px; }}
-QCheckBox:focus, QRadioButton:focus {{ color: {c.accent}; }}
+QCheckBox {{ background: transparent; spacing: 8px; padding: 2px; border: 1px solid transparent;
+  border-radius: 4px; }}
+QCheckBox:focus {{ border-color: {c.accent}; }}
+QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {c.muted};
+  border-radius: 3px; background: {c.ground}; }}
+QCheckBox::indicator:checked {{ width: 7px; height: 7px; border: 4px solid {c.accent};
+  background: {c.ground}; }}
 QLineEdit, QKeySequenceEdit QLineEdit {{ background: {c.ground}; border: 1px solid {c.line};
   border-radius: 4px; padding: 4px 6px; }}
 QLineEdit:focus {{ border-color: {c.accent}; }}

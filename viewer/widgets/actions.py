@@ -152,15 +152,11 @@ class WindowActions(QObject):
     def _fill_edit(self) -> None:
         add, annotations = partial(self.add, menu="Edit"), self._session.annotations
         stack, measures = annotations.undo_stack, self._window.slice_view.measures
-        undo = add("Undo", "Ctrl+Z", stack.undo)
-        redo = add("Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), stack.redo)
-        for action, can, said, changed, told in (
-            (undo, stack.canUndo, "Undo", stack.canUndoChanged, stack.undoTextChanged),
-            (redo, stack.canRedo, "Redo", stack.canRedoChanged, stack.redoTextChanged),
-        ):
-            action.setEnabled(can())
-            changed.connect(action.setEnabled)
-            told.connect(partial(_name_step, action, said))
+        self._undo = add("Undo", "Ctrl+Z", stack.undo)
+        self._redo = add("Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), stack.redo)
+        # Methods of an object that goes with the window: the stack outlives it.
+        stack.indexChanged.connect(self._show_steps)
+        self._show_steps()
         self.menu("Edit").addSeparator()
         self._delete = add("Delete measurement", ("Del", "Backspace"), measures.delete_selected)
         self._delete_all = add("Delete all measurements of the slice", "", self._delete_all_here)
@@ -438,12 +434,16 @@ class WindowActions(QObject):
         self._key_image.setChecked(key is not None and annotations.is_key_image(key))
         self._next_key.setEnabled(bool(self._marked()))
 
+    def _show_steps(self) -> None:
+        stack = self._session.annotations.undo_stack
+        undo, redo = stack.undoText().lower(), stack.redoText().lower()
+        self._undo.setEnabled(stack.canUndo())
+        self._undo.setText(f"Undo: {undo}" if undo else "Undo")
+        self._redo.setEnabled(stack.canRedo())
+        self._redo.setText(f"Redo: {redo}" if redo else "Redo")
+
     def _show_tool(self, kind: MeasureKind | None) -> None:
         for each, action in self.tools.items():
             action.setChecked(each is kind)
         self._measure_button.setText(f"Measure: {kind}" if kind else "Measure")
         self._measure_button.setDown(False)
-
-
-def _name_step(action: QAction, said: str, step: str) -> None:
-    action.setText(f"{said}: {step.lower()}" if step else said)

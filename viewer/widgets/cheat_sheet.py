@@ -42,7 +42,7 @@ class CheatSheet(QDialog):
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Keys and mouse")
-        self.resize(980, 640)
+        self.resize(1120, 690)
         self._bindings = bindings
         self._page = QTextBrowser()
         self._page.setAccessibleName("Keys and mouse")
@@ -74,11 +74,11 @@ class CheatSheet(QDialog):
             shortest = min(columns, key=len)
             shortest += [_heading(name), *rows]
         cells = "".join(
-            "<td valign='top' style='padding-right:26px'><table cellpadding='2'>"
-            f"{''.join(rows)}</table></td>"
+            "<td valign='top' style='padding-right:20px; white-space:nowrap'>"
+            f"<table cellpadding='1'>{''.join(rows)}</table></td>"
             for rows in columns
         )
-        self._page.setHtml(f"<table width='100%'><tr>{cells}</tr></table>")
+        self._page.setHtml(f"<table><tr>{cells}</tr></table>")
 
 
 def _heading(name: str) -> str:
@@ -92,4 +92,4 @@ def _row(text: str, bound: list[str]) -> str:
     keys = f"<span style='color:{theme.MUTED}'> or </span>".join(
         f"<b>{escape(each).replace(' ', '&nbsp;')}</b>" for each in bound
     )
-    return f"<tr><td style='padding-right:10px'>{keys}</td><td>{escape(text)}</td></tr>"
+    return f"<tr><td style='padding-right:12px'>{keys}</td><td>{escape(text)}</td></tr>"

@@ -386,7 +386,7 @@ class MeasureLayer(QObject):
         box.moveLeft(max(box.left(), area.left()))
         box.moveBottom(min(box.bottom(), area.bottom()))
         box.moveTop(max(box.top(), area.top()))
-        painter.fillRect(box, QColor(0, 0, 0, 165))
+        painter.fillRect(box, QColor(0, 0, 0, theme.IMAGE_VEIL))
         painter.setPen(QColor(colour))
         painter.drawText(box.adjusted(5, 3, -5, -3), 0, text)
 

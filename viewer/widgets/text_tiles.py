@@ -9,7 +9,7 @@ from viewer import theme
 
 _PADDING = 4
 _KEPT = 64
-_GROUND = QColor(0, 0, 0, 150)
+_GROUND = QColor(0, 0, 0, theme.IMAGE_VEIL)
 _ROOMY = 2000
 
 
