@@ -88,7 +88,9 @@ def cropping(volume) -> PreprocessConfig:
 def test_the_spot_that_the_network_looks_for_is_found(volume, tmp_path, method, crop):
     # Off the middle, so that coordinates of the crop would be wrong ones on the matrix.
     hu = np.roll(volume.hu, (6, 3), axis=(1, 2))
-    hu[SPOT, :28][hu[SPOT, :28] == 70] = 25
+    spot = hu[SPOT] == 70
+    spot[28:32, 26:30] = False
+    hu[SPOT][spot] = 25  # small enough to be covered by one square
     moved = replace(volume, hu=hu)
     rows, columns = np.nonzero(hu[SPOT] == 70)
     predictor = tiny_predictor(tmp_path, cropping(moved) if crop else None)
