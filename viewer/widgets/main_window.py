@@ -19,8 +19,12 @@ from PySide6.QtWidgets import (
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
 from sadmil_core.fitness import FitnessLevel
 from sadmil_core.result import MIN_SLICES
+from viewer.model.bindings import Bindings
+from viewer.model.cine import Cine
 from viewer.widgets.actions import WindowActions
 from viewer.widgets.attention_plot import AttentionPlot
+from viewer.widgets.bindings_dialog import BindingsDialog
+from viewer.widgets.cheat_sheet import CheatSheet
 from viewer.widgets.error_dialog import ErrorDialog
 from viewer.widgets.file_dialogs import ask_file, ask_folder, ask_save
 from viewer.widgets.files_dialog import FilesDialog
@@ -28,6 +32,7 @@ from viewer.widgets.model_box import ModelBox
 from viewer.widgets.result_panel import ResultPanel
 from viewer.widgets.series_details import SeriesDetails
 from viewer.widgets.series_list import SeriesList
+from viewer.widgets.settings_dialog import SettingsDialog
 from viewer.widgets.slice_slider import SliceSlider
 from viewer.widgets.slice_strip import SliceStrip
 from viewer.widgets.slice_view import SliceView
@@ -75,12 +80,17 @@ class MainWindow(QMainWindow):
         self.keeps_geometry = True  # not where the window is only rendered for a picture
         self._state: ViewState | None = None
         self._lay_out()
-        self.commands = WindowActions(self)
+        self.bindings = Bindings(settings.bindings, self)
+        self.commands = WindowActions(self, self.bindings, Cine(session, settings.cine_hz))
         self.commands.fill()
         self._connect()
         if settings.geometry is None or not self.restoreGeometry(settings.geometry):
             # No larger than the screen: the result bar must not hang below its edge.
             self.resize(_SIZE.boundedTo(self.screen().availableSize() - _FRAME))
+        session.reads_unasked = settings.reads_unasked
+        session.set_options(
+            shows_texts=settings.shows_texts, hides_identifiers=settings.hides_identifiers
+        )
         self.render_state(session.state)
 
     def sizeHint(self) -> QSize:
@@ -143,6 +153,11 @@ class MainWindow(QMainWindow):
         self.details.files_wanted.connect(self.show_files)
         self.slice_view.stepped.connect(session.step_slice)
         self.slice_view.window_dragged.connect(session.set_window)
+        self.slice_view.bindings = self.bindings
+        self.slice_view.use(session.annotations)
+        self.slice_view.menu_wanted.connect(self.commands.show_menu)
+        session.annotations.revisited.connect(self.commands.go_to)
+        self.bindings.changed.connect(self._keep_bindings)
         for widget in (self.slider, self.strip, self.plot):
             widget.picked.connect(session.set_slice)
             widget.stepped.connect(session.step_slice)
@@ -217,8 +232,9 @@ class MainWindow(QMainWindow):
             self._session.export_csv(file)
 
     def reset_view(self) -> None:
-        """Fits the slice again and returns to the brain window."""
+        """Fits the slice again, upright, and returns to the brain window."""
         self.slice_view.reset_view()
+        self._session.set_options(is_inverted=False, is_flipped_across=False, is_flipped_down=False)
         self._session.set_preset("Brain")
 
     def _on_model_picked(self, item: ModelItem) -> None:
@@ -247,10 +263,36 @@ class MainWindow(QMainWindow):
         score.clicked.connect(lambda: self._session.run_model(asked=True, insist=True))
         asking.open()
 
+    def keep_options(self) -> None:
+        """Remembers for the next start how things are shown."""
+        options = self._session.state.options
+        self._settings.shows_texts = options.shows_texts
+        self._settings.hides_identifiers = options.hides_identifiers
+
+    def _keep_bindings(self) -> None:
+        self._settings.bindings = self.bindings.chosen
+
+    def show_cheat_sheet(self) -> None:
+        """Shows what keys and mouse do now."""
+        sheet = CheatSheet(self.bindings, self)
+        sheet.change_wanted.connect(self.show_bindings)
+        sheet.show()
+
+    def show_bindings(self) -> None:
+        """Lets the user choose other keys and gestures."""
+        BindingsDialog(self.bindings, self).show()
+
+    def show_settings(self) -> None:
+        """Lets the user change the settings."""
+        dialog = SettingsDialog(self._settings, self._session, self.commands.cine, self)
+        dialog.bindings_wanted.connect(self.show_bindings)
+        dialog.show()
+
     def show_files(self) -> None:
         """Lists the files that are no part of any series."""
         state = self._session.state
-        FilesDialog(state.skipped, state.root, self).show()
+        hides = state.options.hides_identifiers
+        FilesDialog(state.skipped, state.root, self, hides=hides).show()
 
     def show_error(self, error: SadmilError) -> None:
         """Shows an error in a dialog that can be copied; the window goes on answering.
@@ -259,7 +301,8 @@ class MainWindow(QMainWindow):
         """
         if self._error_dialog is not None:
             self._error_dialog.close()
-        dialog = ErrorDialog(error, self._session.asked_path, self)
+        hides = self._session.state.options.hides_identifiers
+        dialog = ErrorDialog(error, self._session.asked_path, self, hides=hides)
         dialog.finished.connect(self._forget_dialog)
         self._error_dialog = dialog
         dialog.show()
