@@ -267,7 +267,7 @@ class WindowActions(QObject):
         window, session = self._window, self._session
         add = partial(self.add, menu="Model")
         self.run = add("Run", "Ctrl+R", window.run_model)
-        self.cancel = add("Cancel", "", session.cancel, "Stop what is running (Esc)")
+        self.cancel = add("Cancel", "", session.cancel, "Stop what is running")
         add("Choose a checkpoint file…", "Ctrl+M", window.ask_model)
 
     def _fill_help(self) -> None:

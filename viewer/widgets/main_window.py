@@ -368,6 +368,7 @@ class MainWindow(QMainWindow):
                 return
         if self.keeps_geometry:
             self._settings.geometry = self.saveGeometry()
+        self._settings.cine_hz = self.commands.cine.speed_hz
         self.hide()
         self._session.close()
         event.accept()
