@@ -42,7 +42,7 @@ class CheatSheet(QDialog):
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Keys and mouse")
-        self.resize(1120, 690)
+        self.resize(1160, 690)
         self._bindings = bindings
         self._page = QTextBrowser()
         self._page.setAccessibleName("Keys and mouse")
@@ -89,7 +89,5 @@ def _heading(name: str) -> str:
 
 
 def _row(text: str, bound: list[str]) -> str:
-    keys = f"<span style='color:{theme.MUTED}'> or </span>".join(
-        f"<b>{escape(each).replace(' ', '&nbsp;')}</b>" for each in bound
-    )
+    keys = "<br>".join(f"<b>{escape(each)}</b>" for each in bound)
     return f"<tr><td style='padding-right:12px'>{keys}</td><td>{escape(text)}</td></tr>"
