@@ -98,7 +98,7 @@ def readout(state: ViewState, index: int) -> tuple[str, ...]:
     if result.attention_sd is not None:
         first += f" ± {float(result.attention_sd[index]):.3f}"
     times = value * result.bag_size
-    lines = [f"Slice {slice_number(index)}: {marked}", f"{first}, {times:.1f} × an equal share"]
+    lines = [f"Slice {slice_number(index)}: {marked}", f"{first}, {times:.1f} times an equal share"]
     if result.slice_probability is not None:
         lines.append(f"slice probability {float(result.slice_probability[index]):.3f}")
     if result.evidence is not None and result.contribution is not None:
@@ -106,9 +106,7 @@ def readout(state: ViewState, index: int) -> tuple[str, ...]:
         lines.append(f"evidence {evidence:+.2f}, part of the logit {part:+.2f}")
     other = state.other_result
     if other is not None and state.attention.other is not None:
-        lines.append(
-            f"{state.attention.other.header.name}: {float(other.attention[index]):.3f}"
-        )
+        lines.append(f"{state.attention.other.header.name}: {float(other.attention[index]):.3f}")
     without = probability_without(state, index)
     if without is not None:
         now = probability(result.scan_probability)

@@ -11,7 +11,6 @@ from PySide6.QtCore import QObject, Qt
 from sadmil_core.checkpoint import read_header
 from sadmil_core.errors import CheckpointError
 from sadmil_core.modelstore import resolve_model
-from viewer.model.jobs import JobContext, JobProgress
 from viewer.model.state import ModelChoice
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from sadmil_core.predict import Predictor
     from sadmil_core.report import ScanRecord
     from sadmil_core.result import ScanResult
+    from viewer.model.jobs import JobContext, JobProgress
     from viewer.model.session import Session
 
 COMPARING, LEAVING_OUT, EXPLAINING = "comparing", "leaving out", "explaining"
