@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtGui import QGuiApplication, QMouseEvent
 from PySide6.QtWidgets import QApplication, QLabel
 
 from sadmil_core import RESEARCH_USE_NOTICE
@@ -120,9 +120,17 @@ def test_runs_are_named_in_words(read_window):
 
 def test_hovering_shows_the_slice_with_its_numbers(qtbot, read_window):
     viewport, tip = read_window.plot.viewport(), read_window.plot.tip
-    qtbot.mouseMove(viewport, QPoint(150, row_y(read_window, 4)))
-    qtbot.mouseMove(viewport, QPoint(150, row_y(read_window, 6)))
-    qtbot.waitUntil(tip.isVisible, timeout=3000)
+    place = QPointF(150, row_y(read_window, 6))
+    moved = QMouseEvent(
+        QEvent.Type.MouseMove,
+        place,
+        QPointF(viewport.mapToGlobal(place.toPoint())),
+        Qt.MouseButton.NoButton,
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    QApplication.sendEvent(viewport, moved)
+    assert tip.isVisible()
     assert "Slice 7: ● marked" in tip.words.text()
     assert f"{float(read_window.session.state.result.attention[6]):.3f}" in tip.words.text()
     assert not tip._picture.pixmap().isNull()
@@ -258,10 +266,8 @@ def test_an_explanation_lies_on_its_slice_and_says_what_it_is_not(qtbot, read_wi
     session, view = read_window.session, read_window.slice_view
     session.set_slice(6)
     before = view.grab().toImage()
-    shift = (
-        Qt.KeyboardModifier.ShiftModifier if key == "grad-cam" else Qt.KeyboardModifier.NoModifier
-    )
-    qtbot.keyClick(read_window, Qt.Key.Key_X, shift)
+    actions = read_window.commands.attention
+    (actions.occlusion if key == "occlusion" else actions.gradient).trigger()
     wait_until_idle(qtbot, session)
     found = session.state.explanation
     assert found.method == key

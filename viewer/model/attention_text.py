@@ -77,6 +77,11 @@ def probability(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def _equals(value: float) -> str:
+    text = probability(value)
+    return text if text[0] in "<>" else f"= {text}"
+
+
 def probability_without(state: ViewState, index: int) -> float | None:
     """The scan probability without a slice, as far as it is known."""
     result, found = state.result, state.inquiry.without
@@ -109,8 +114,8 @@ def readout(state: ViewState, index: int) -> tuple[str, ...]:
         lines.append(f"{state.attention.other.header.name}: {float(other.attention[index]):.3f}")
     without = probability_without(state, index)
     if without is not None:
-        now = probability(result.scan_probability)
-        lines.append(f"without this slice the scan would read p = {probability(without)} ({now})")
+        now = _equals(result.scan_probability)
+        lines.append(f"without this slice the scan would read p {_equals(without)} (now {now})")
     elif result.features is not None and state.inquiry.without is None:
         lines.append("without this slice: press W to ask")
     return tuple(lines)

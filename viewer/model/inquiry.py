@@ -34,6 +34,9 @@ class Inquiry:
     explanations: Mapping[int, Explanation] = field(default_factory=dict)
 
 
+NOTHING_ASKED = Inquiry()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionOptions:
     """How attention and explanations are shown, whatever the scan.

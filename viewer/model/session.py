@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
@@ -92,8 +93,7 @@ class Session(QObject):
         self.jobs = JobRunner(self)
         self.annotations = Annotations(self)
         self.reads_unasked = True  # starts the model as soon as a series is open
-        self._device: DeviceChoice = device
-        self._precision: Precision = precision
+        self._load = partial(load_predictor, device=device, precision=precision)
         self._predictor: tuple[Path, Predictor] | None = None
         self._closed = threading.Event()
         self.asked_path: Path | None = None  # what the user last wanted to open
@@ -102,7 +102,7 @@ class Session(QObject):
             change=self._set,
             keep=self._keep,
             predictor=lambda: self._predictor,
-            make_predictor=lambda path: load_predictor(path, device, precision),
+            make_predictor=self._load,
         )
         self.jobs.progressed.connect(self._on_progress)
         self.jobs.idled.connect(self._on_idle)
@@ -369,7 +369,7 @@ class Session(QObject):
         volume, model = self.state.volume, self.state.model
         if volume is None or model is None:
             return
-        known, device, precision = self._predictor, self._device, self._precision
+        known = self._predictor
 
         def work(context: JobContext) -> tuple[Predictor, ScanRecord]:
             # Here, and not at the top: the window must open before torch is loaded.
@@ -377,9 +377,7 @@ class Session(QObject):
             from sadmil_core.reading import score_volume
 
             same = known is not None and known[0] == model.path
-            predictor = (
-                known[1] if known and same else load_predictor(model.path, device, precision)
-            )
+            predictor = known[1] if known and same else self._load(model.path)
             return predictor, score_volume(volume, predictor, context, score_unfit=insist)
 
         self._set(scoring=JobProgress(0, 0, "starting the model"), notice="")

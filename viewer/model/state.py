@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sadmil_core.display import PRESETS, DisplayWindow
-from viewer.model.inquiry import AttentionOptions, Inquiry
+from viewer.model.inquiry import NOTHING_ASKED, AttentionOptions, Inquiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,8 +148,8 @@ class ViewState:
     models: tuple[ModelItem, ...] = ()
     opening: JobProgress | None = None
     scoring: JobProgress | None = None
-    asked: Inquiry = Inquiry()
-    attention: AttentionOptions = AttentionOptions()
+    asked: Inquiry = NOTHING_ASKED
+    attention: AttentionOptions = field(default_factory=AttentionOptions)
     asking: JobProgress | None = None
     notice: str = ""
     message: str = ""

@@ -37,6 +37,7 @@ class AttentionActions(QObject):
         self.evidence = add("Evidence curve", "E", ask.toggle_evidence, checkable=True)
         self.others = QMenu("Compare with model", window)
         menu.addMenu(self.others)
+        self.others.aboutToShow.connect(self._list_others)
         self.without = add(
             "Without this slice", "W", ask.leave_out, "Ask what the scan would read without it"
         )
@@ -57,6 +58,7 @@ class AttentionActions(QObject):
         menu.addSeparator()
         self.copy_table = add("Copy curve as table", "Ctrl+C", self._copy_table)
         self.copy_picture = add("Copy curve as picture", "Ctrl+Shift+C", self._copy_picture)
+        self._list_others()
         panel = window.attention
         panel.evidence.setDefaultAction(self.evidence)
         panel.compare.setMenu(self.others)
@@ -80,8 +82,7 @@ class AttentionActions(QObject):
         result = state.result
         self.evidence.setChecked(state.attention.shows_evidence)
         self.shown.setChecked(state.attention.shows_explanation)
-        shown = (result, state.inquiry, state.asking is None, state.models, state.model)
-        shown = (*shown, state.attention)
+        shown = (result, state.asked, state.asking is None)
         if len(self._shown) == len(shown) and all(
             a is b for a, b in zip(shown, self._shown, strict=True)
         ):
@@ -95,10 +96,12 @@ class AttentionActions(QObject):
         for action in (self._lower, self._higher, self.copy_table, self.copy_picture):
             action.setEnabled(result is not None)
         self._stored.setEnabled(state.inquiry.trial_threshold is not None)
-        self._list_others(state)
 
-    def _list_others(self, state: ViewState) -> None:
-        ask, other = self._session.inquirer, state.attention.other
+    def _list_others(self) -> None:
+        """Fills the menu when it is about to be seen: the models may be others by then."""
+        self._session.refresh_models()
+        ask, state = self._session.inquirer, self._session.state
+        other = state.attention.other
         self.others.clear()
         group = QActionGroup(self.others)
         none = self.others.addAction("No other model", lambda: ask.compare_with(None))

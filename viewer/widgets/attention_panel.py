@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QRect, QSize, Qt, Signal
+from PySide6.QtCore import QRect, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -50,9 +50,10 @@ class AttentionPanel(QWidget):
         for label in (self._trial, self._readout):
             label.setWordWrap(True)
             label.setFont(theme.tabular(self.font()))
-            label.setContentsMargins(10, 2, 6, 4)
-        # A fixed height: the curve must not jump from slice to slice.
-        self._readout.setFixedHeight(_LINES * self.fontMetrics().lineSpacing() + 12)
+            label.setContentsMargins(8, 2, 6, 4)
+            # A fixed size: neither curve nor slice may jump with what is said.
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            label.setFixedHeight(_LINES * self.fontMetrics().lineSpacing() + 16)
         self._opacity = QSlider(Qt.Orientation.Horizontal)
         self._opacity.setRange(0, 100)
         self._opacity.setAccessibleName("Opacity of the explanation")
@@ -63,6 +64,9 @@ class AttentionPanel(QWidget):
         row.setContentsMargins(10, 0, 10, 4)
         row.addWidget(QLabel("Explanation"))
         row.addWidget(self._opacity, 1)
+        kept = self._bar.sizePolicy()
+        kept.setRetainSizeWhenHidden(True)
+        self._bar.setSizePolicy(kept)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -78,7 +82,7 @@ class AttentionPanel(QWidget):
         buttons.addStretch(1)
         column.addLayout(buttons)
         column.addWidget(self.plot, 1)
-        for widget in (self._trial, self._bar, self._readout):
+        for widget in (self._bar, self._trial, self._readout):
             column.addWidget(widget)
 
     def render_state(self, state: ViewState) -> None:
@@ -89,7 +93,9 @@ class AttentionPanel(QWidget):
         self.evidence.setText("Evidence")
         tried = trial_text(state)
         self._trial.setText(tried)
+        # In the place of the readout, while something is tried out.
         self._trial.setVisible(bool(tried))
+        self._readout.setVisible(not tried)
         self._readout.setText("\n".join(readout(state, state.slice_index)))
         self._bar.setVisible(state.explanation is not None)
         self._opacity.blockSignals(True)
@@ -114,20 +120,22 @@ def picture(state: ViewState, like: QWidget) -> QImage:
         like: Whose size it has.
     """
     plot = AttentionPlot()
-    plot.resize(max(like.width(), 300), max(like.height() - _FOOT, 300))
+    plot.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
+    width, height = max(like.width(), 300), max(like.height() - _FOOT, 300)
+    plot.resize(width, height)
+    plot.show()  # which lays it out
     plot.render_state(state, exported=True)
-    image = QImage(2 * QSize(plot.width(), plot.height() + _FOOT), QImage.Format.Format_RGB32)
+    image = QImage(2 * width, 2 * (height + _FOOT), QImage.Format.Format_RGB32)
     image.setDevicePixelRatio(2)
     image.fill(QColor(theme.GROUND))
     painter = QPainter(image)
-    plot.render(painter)
+    plot.render(painter, QRectF(0, 0, width, height))
     painter.setPen(QColor(theme.TEXT))
     result = state.result
-    by = f"{result.model.model_id}, {result.model.sha256[:12]}. " if result else ""
-    foot = QRect(8, plot.height(), plot.width() - 16, _FOOT)
-    painter.drawText(
-        foot, Qt.AlignmentFlag.AlignLeft, f"{curve_name(state).heading}\n{by}{RESEARCH_USE_NOTICE}"
-    )
+    by = f" by {result.model.model_id}, {result.model.sha256[:12]}" if result else ""
+    words = f"{curve_name(state).heading}{by}\n{RESEARCH_USE_NOTICE}"
+    painter.drawText(QRect(8, height, width - 16, _FOOT), Qt.AlignmentFlag.AlignLeft, words)
     painter.end()
+    plot.close()
     plot.deleteLater()
     return image

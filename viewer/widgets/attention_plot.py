@@ -228,7 +228,7 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
             reach = max(float(np.abs(values).max()), 1e-6) * 1.12
             self._second.setXRange(-reach, reach, padding=0)
             self._add(self._second, pg.InfiniteLine(0, angle=90, pen=pg.mkPen(theme.LINE)))
-            title = "evidence □: − lowers, + raises the scan logit"
+            title = "evidence □: left lowers, right raises"
         else:
             self._second.setXRange(0, 1, padding=0.02)
         self.getPlotItem().setLabel("top", title, color=theme.MUTED)
@@ -247,7 +247,9 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
         assert state.model is not None
         assert state.attention.other is not None
         lines = [f"● {state.model.header.name}", f"▽ {_told_name(state)}"]
-        text = pg.TextItem("\n".join(lines), color=theme.TEXT, anchor=(1, 1), fill=theme.GROUND)
+        text = pg.TextItem(
+            "\n".join(lines), color=theme.TEXT, anchor=(1, 1), fill=_faint(theme.GROUND, 0.7)
+        )
         text.setPos(self.getPlotItem().viewRange()[0][1], -0.5)
         self._add(self._own, text)
 
@@ -306,7 +308,7 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
         (low, high), (_, top) = box.viewRange()
         # On the side where there is room for it.
         anchor = (1 if value > (low + high) / 2 else 0, -row)
-        text = pg.TextItem(words, color=theme.TEXT, anchor=anchor, fill=theme.GROUND)
+        text = pg.TextItem(words, color=theme.TEXT, anchor=anchor, fill=_faint(theme.GROUND, 0.7))
         text.setPos(value, top)
         self._add(box, text)
 
