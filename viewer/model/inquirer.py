@@ -227,6 +227,7 @@ class Inquirer(QObject):
     def _submit(
         self, lane: str, work: Callable[[JobContext], Any], done: Callable[[Any], None]
     ) -> None:
+        self._follow()  # what is still to be given up must not take the new question with it
         self._session.jobs.submit(lane, work, on_done=done, on_failed=self._session.failed.emit)
 
     def _on_progress(self, lane: str, progress: JobProgress) -> None:

@@ -125,6 +125,7 @@ def picture(state: ViewState, like: QWidget) -> QImage:
     plot.resize(width, height)
     plot.show()  # which lays it out
     plot.render_state(state, exported=True)
+    plot.settle()
     image = QImage(2 * width, 2 * (height + _FOOT), QImage.Format.Format_RGB32)
     image.setDevicePixelRatio(2)
     image.fill(QColor(theme.GROUND))
@@ -132,7 +133,7 @@ def picture(state: ViewState, like: QWidget) -> QImage:
     plot.render(painter, QRectF(0, 0, width, height))
     painter.setPen(QColor(theme.TEXT))
     result = state.result
-    by = f" by {result.model.model_id}, {result.model.sha256[:12]}" if result else ""
+    by = f": {result.model.model_id}, {result.model.sha256[:12]}" if result else ""
     words = f"{curve_name(state).heading}{by}\n{RESEARCH_USE_NOTICE}"
     painter.drawText(QRect(8, height, width - 16, _FOOT), Qt.AlignmentFlag.AlignLeft, words)
     painter.end()

@@ -90,6 +90,14 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
         self._second.setGeometry(self._own.sceneBoundingRect())
         self.axis_moved.emit()
 
+    def settle(self) -> None:
+        """Lays everything out at once, where no event loop would."""
+        plot = self.getPlotItem()
+        plot.layout.activate()
+        for side in ("left", "bottom", "top"):
+            plot.getAxis(side).resizeEvent()
+        self._on_resized()
+
     def _restyle(self) -> None:
         """Takes over the colours of the theme."""
         plot = self.getPlotItem()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QImage, QPixmap
+from PySide6.QtGui import QImage, QPixmap, QTransform
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 from sadmil_core.display import to_gray
@@ -52,8 +52,10 @@ class SliceTip(QFrame):
             aspect = entry.geometry.row_spacing_mm / entry.geometry.column_spacing_mm
             tall = image.scaled(columns, max(1, round(rows * aspect)))
             options = state.options
-            across, down = options.is_flipped_across, options.is_flipped_down
-            picture = QPixmap.fromImage(tall.mirrored(across, down))
+            turned = QTransform.fromScale(
+                -1 if options.is_flipped_across else 1, -1 if options.is_flipped_down else 1
+            )
+            picture = QPixmap.fromImage(tall.transformed(turned))
             self._picture.setPixmap(
                 picture.scaled(
                     _SIDE,
