@@ -47,11 +47,12 @@ def cell_lattice(encoder: ConvEncoderConfig) -> Lattice:
     cover the middle of a slice and must not be stretched over all of it.
     """
     first, step = 0.0, 1.0
-    for kernel, padding in zip(encoder.kernels, encoder.padding, strict=True):
+    blocks = zip(encoder.kernels, encoder.padding, encoder.strides, strict=True)
+    for kernel, padding, stride in blocks:
         margin = kernel // 2 if padding == "same" else 0
         first += ((kernel - 1) / 2 - margin) * step
-        first += step / 2  # the 2 x 2 maximum
-        step *= 2
+        first += (stride - 1) / 2 * step  # the middle of what the maximum is taken of
+        step *= stride
     return Lattice(first=first, step=step)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
@@ -31,8 +32,10 @@ from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
 from viewer.model.annotations import Annotations
 from viewer.model.choices import model_items
+from viewer.model.inquirer import ASKING, Inquirer
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
 from viewer.model.opening import Opened, make_thumbnails, open_paths, publish_first
+from viewer.model.predictors import load_predictor
 from viewer.model.state import (
     ModelChoice,
     RecordKey,
@@ -90,11 +93,17 @@ class Session(QObject):
         self.jobs = JobRunner(self)
         self.annotations = Annotations(self)
         self.reads_unasked = True  # starts the model as soon as a series is open
-        self._device: DeviceChoice = device
-        self._precision: Precision = precision
+        self._load = partial(load_predictor, device=device, precision=precision)
         self._predictor: tuple[Path, Predictor] | None = None
         self._closed = threading.Event()
         self.asked_path: Path | None = None  # what the user last wanted to open
+        self.inquirer = Inquirer(
+            self,
+            change=self._set,
+            keep=self._keep,
+            predictor=lambda: self._predictor,
+            make_predictor=self._load,
+        )
         self.jobs.progressed.connect(self._on_progress)
         self.jobs.idled.connect(self._on_idle)
 
@@ -360,20 +369,15 @@ class Session(QObject):
         volume, model = self.state.volume, self.state.model
         if volume is None or model is None:
             return
-        known, device, precision = self._predictor, self._device, self._precision
+        known = self._predictor
 
         def work(context: JobContext) -> tuple[Predictor, ScanRecord]:
             # Here, and not at the top: the window must open before torch is loaded.
             context(0, 0, "starting the model")
-            from sadmil_core.model.trained import load_checkpoint
-            from sadmil_core.predict import Predictor
             from sadmil_core.reading import score_volume
 
-            if known is not None and known[0] == model.path:
-                predictor = known[1]
-            else:
-                trained = load_checkpoint(model.path)
-                predictor = Predictor(trained, device=device, precision=precision)
+            same = known is not None and known[0] == model.path
+            predictor = known[1] if known and same else self._load(model.path)
             return predictor, score_volume(volume, predictor, context, score_unfit=insist)
 
         self._set(scoring=JobProgress(0, 0, "starting the model"), notice="")
@@ -403,7 +407,7 @@ class Session(QObject):
 
     def cancel(self) -> None:
         """Stops whatever is running."""
-        for lane in (INDEXING, LOADING, SCORING):
+        for lane in (INDEXING, LOADING, SCORING, *ASKING):
             if self.jobs.is_busy(lane):
                 self.jobs.cancel(lane)
                 self._on_progress(lane, JobProgress(0, 0, "cancelling"))
@@ -413,7 +417,7 @@ class Session(QObject):
     @property
     def is_working(self) -> bool:
         """Whether anything runs that a reader would miss; thumbnails are not that."""
-        return any(map(self.jobs.is_busy, (INDEXING, LOADING, SCORING, EXPORTING)))
+        return any(map(self.jobs.is_busy, (INDEXING, LOADING, SCORING, EXPORTING, *ASKING)))
 
     @property
     def records(self) -> tuple[ScanRecord, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sadmil_core.display import PRESETS, DisplayWindow
+from viewer.model.inquiry import NOTHING_ASKED, AttentionOptions, Inquiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         StackEntry,
         VolumeLoad,
     )
+    from sadmil_core.explain import Explanation
     from sadmil_core.fitness import Fitness
     from sadmil_core.report import ScanRecord
     from sadmil_core.result import ScanResult
@@ -119,6 +121,9 @@ class ViewState:
         models: Those that can be chosen.
         opening: Progress of reading headers or slices; None when nothing is being read.
         scoring: Progress of the model; None when it is not running.
+        asked: What was asked about a result; :attr:`inquiry` is what still holds.
+        attention: How attention and explanations are shown.
+        asking: Progress of such a question; None when nothing is asked.
         notice: What the reader must know of this series, such as why it was not scored.
         message: What has just been done; gone with the next move.
     """
@@ -143,6 +148,9 @@ class ViewState:
     models: tuple[ModelItem, ...] = ()
     opening: JobProgress | None = None
     scoring: JobProgress | None = None
+    asked: Inquiry = NOTHING_ASKED
+    attention: AttentionOptions = field(default_factory=AttentionOptions)
+    asking: JobProgress | None = None
     notice: str = ""
     message: str = ""
 
@@ -167,10 +175,36 @@ class ViewState:
 
         Never one of other slices: it belongs to the very slices that are shown.
         """
-        if self.entry is None or self.model is None:
+        return self._record_of(self.model)
+
+    @property
+    def other_record(self) -> ScanRecord | None:
+        """What became of the selected stack with the model it is compared with."""
+        return self._record_of(self.attention.other)
+
+    def _record_of(self, model: ModelChoice | None) -> ScanRecord | None:
+        if self.entry is None or model is None:
             return None
-        found = self.records.get(record_key(self.entry, self.model.header.model_sha256))
+        found = self.records.get(record_key(self.entry, model.header.model_sha256))
         return found if found and same_slices(found.entry, self.entry) else None
+
+    @property
+    def other_result(self) -> ScanResult | None:
+        """The other model's result; None where it is the chosen one itself."""
+        found = self.other_record.result if self.other_record else None
+        return None if found is self.result else found
+
+    @property
+    def inquiry(self) -> Inquiry:
+        """What was asked about the result that is shown."""
+        return self.asked if self.asked.result is self.result else Inquiry(result=self.result)
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """What is to be laid over the current slice."""
+        if not self.attention.shows_explanation:
+            return None
+        return self.inquiry.explanations.get(self.slice_index)
 
     @property
     def result(self) -> ScanResult | None:

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QMenu, QSizePolicy, QToolBar, QToolButton, QWidget
 from sadmil_core.display import PRESETS
 from viewer.model.annotations import MeasureKind, SliceKey
 from viewer.model.bindings import Bindings, Command
+from viewer.widgets.attention_actions import AttentionActions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ _MATTERS_TO_ACTIONS = (
     "model",
     "opening",
     "scoring",
+    "asking",
     "skipped",
 )
 _ZOOM_STEP = 1.25
@@ -129,6 +131,7 @@ class WindowActions(QObject):
         self._fill_go()
         self._fill_measure()
         self._fill_model()
+        self.attention = AttentionActions(self._window, self)
         self._fill_help()
         self._fill_tool_bar()
         self.add("Cancel the running tool or job", "Esc", self.stop)
@@ -315,6 +318,8 @@ class WindowActions(QObject):
             self.cine.stop()
         elif self._session.is_working:
             self._session.cancel()
+        elif self._session.state.inquiry.trial_threshold is not None:
+            self._session.inquirer.try_threshold(None)
         elif self._window.isFullScreen():
             self._toggle_full_screen()
 
@@ -388,6 +393,7 @@ class WindowActions(QObject):
 
     def render_state(self, state: ViewState) -> None:
         """Shows which actions are possible, and which are on."""
+        self.attention.render_state(state)
         old, self._state = self._state, state
         if old is None or any(
             getattr(old, name) is not getattr(state, name) for name in _MATTERS_TO_ACTIONS
@@ -408,7 +414,7 @@ class WindowActions(QObject):
 
     def _enable(self, state: ViewState) -> None:
         busy = state.opening is not None or state.scoring is not None
-        self.cancel.setEnabled(busy)
+        self.cancel.setEnabled(busy or state.asking is not None)
         self.run.setEnabled(not busy and state.volume is not None and state.model is not None)
         self.files.setEnabled(bool(state.skipped))
         self.export.setEnabled(bool(self._session.records) and not busy)

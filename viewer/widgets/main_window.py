@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPoint, QSize, Qt, QUrl
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QMainWindow,
     QMessageBox,
     QSplitter,
@@ -22,7 +21,7 @@ from sadmil_core.result import MIN_SLICES
 from viewer.model.bindings import Bindings
 from viewer.model.cine import Cine
 from viewer.widgets.actions import WindowActions
-from viewer.widgets.attention_plot import AttentionPlot
+from viewer.widgets.attention_panel import AttentionPanel
 from viewer.widgets.bindings_dialog import BindingsDialog
 from viewer.widgets.cheat_sheet import CheatSheet
 from viewer.widgets.error_dialog import ErrorDialog
@@ -73,7 +72,8 @@ class MainWindow(QMainWindow):
         self.slice_view = SliceView()
         self.slider = SliceSlider()
         self.strip = SliceStrip()
-        self.plot = AttentionPlot()
+        self.attention = AttentionPanel()
+        self.plot = self.attention.plot
         self.result_panel = ResultPanel()
         self.model_box = ModelBox()
         self._error_dialog: ErrorDialog | None = None
@@ -107,14 +107,6 @@ class MainWindow(QMainWindow):
         across.addWidget(self.slice_view, 1)
         across.addWidget(self.slider)
         across.addWidget(self.strip)
-        curve = QWidget()
-        down = QVBoxLayout(curve)
-        down.setContentsMargins(0, 0, 0, 0)
-        down.setSpacing(0)
-        heading = QLabel("Attention by slice")
-        heading.setProperty("role", "heading")
-        down.addWidget(heading)
-        down.addWidget(self.plot)
         splitter = QSplitter(Qt.Orientation.Horizontal)
         left = QSplitter(Qt.Orientation.Vertical)
         left.addWidget(self.series_list)
@@ -124,7 +116,7 @@ class MainWindow(QMainWindow):
         left.setHandleWidth(3)
         splitter.addWidget(left)
         splitter.addWidget(middle)
-        splitter.addWidget(curve)
+        splitter.addWidget(self.attention)
         for index, stretch in enumerate((1, 5, 2)):
             splitter.setStretchFactor(index, stretch)
             splitter.setCollapsible(index, index != 1)
@@ -162,6 +154,8 @@ class MainWindow(QMainWindow):
             widget.picked.connect(session.set_slice)
             widget.stepped.connect(session.step_slice)
         self.plot.axis_moved.connect(self._align_strip)
+        self.plot.tried.connect(session.inquirer.try_threshold)
+        self.attention.opacity_wanted.connect(session.inquirer.set_opacity)
         self.model_box.picked.connect(self._on_model_picked)
         self.model_box.opened.connect(session.refresh_models)
 
@@ -176,7 +170,7 @@ class MainWindow(QMainWindow):
         """Passes a new state to every widget."""
         self.slice_view.render_state(state)
         self.strip.render_state(state)
-        self.plot.render_state(state)
+        self.attention.render_state(state)
         self.series_list.render_state(state)
         self.details.render_state(state)
         self.result_panel.render_state(state)

@@ -15,6 +15,7 @@ from viewer import theme
 from viewer.model.bindings import Bindings, gesture_text, modifier_text
 from viewer.model.corners import corner_texts, edge_letters
 from viewer.model.state import ViewOptions
+from viewer.widgets.explanation_layer import ExplanationLayer
 from viewer.widgets.measure_layer import MeasureLayer
 from viewer.widgets.text_tiles import TextTiles
 from viewer.widgets.wheel import WheelSteps
@@ -58,6 +59,7 @@ class SliceView(QWidget):
         """The drawings over the slice."""
         self.measures.changed.connect(self.update)
         self.measures.tool_changed.connect(self._show_tool)
+        self._explanation = ExplanationLayer()
         self._gesture: str | None = None
         self._click: str | None = None
         self._scrolled = 0.0
@@ -217,6 +219,7 @@ class SliceView(QWidget):
             return
         painter.setRenderHint(QPainter.RenderHint.TextAntialiasing)
         painter.setFont(theme.tabular(self.font()))
+        self._explanation.paint(painter, self._to_widget(), state, self.rect())
         self.measures.paint(painter, self._to_widget(), self.rect())
         corners = corner_texts(
             state, zoom=self._zoom, pointer=self._pointer_text(), annotations=self._annotations
