@@ -112,7 +112,7 @@ def overhead(config: Config, out: Out = None, threads: Threads = None) -> None:
 @experiment_app.command("sensors")
 def sensors(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Made if need be.", show_default=False)],
-    bags: Annotated[int, typer.Option(min=12, help="Machines; half of them faulty.")] = 120,
+    bags: Annotated[int, typer.Option(min=12, help="Machines; half of them faulty.")] = 160,
     seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
 ) -> None:
     """Write a synthetic set of bags that are no scans, with edges, and a config for it."""

@@ -41,12 +41,26 @@ BLIND_BASELINES = (ALL_NEGATIVE, CENTRE)
 EXTRA_MEASURES = (
     Measure(key="within_auroc_evidence", title="AUROC within positive scans", about="evidence"),
     Measure(
+        key="edge_roughness_sa",
+        title="roughness of S·a over the bags' edges",
+        about="attention",
+        better="",
+    ),
+    Measure(
+        key="edge_roughness_f",
+        title="roughness of f over the bags' edges",
+        about="attention",
+        better="",
+    ),
+    Measure(
         key="slice_flips", title="slice decisions flipped by noise", about="noise", better="lower"
     ),
     Measure(
         key="scan_flips", title="scan decisions flipped by noise", about="noise", better="lower"
     ),
 )
+ROW_MEASURES = ("roughness_sa", "roughness_f", "total_variation", "crossings")
+"""What looks at neighbouring rows, which means nothing where rows have no order."""
 GAP_MEASURES = (
     Measure(key="gap_loss", title="cross-entropy, val minus train", about="gap", better="lower"),
     Measure(key="gap_auroc", title="scan AUROC, train minus val", about="gap", better="lower"),
@@ -189,6 +203,7 @@ def analyse(
     *,
     count: int,
     seed: int = 0,
+    ordered: bool = True,
 ) -> Analysis:
     """Judges arms on the test split.
 
@@ -198,6 +213,8 @@ def analyse(
         patients: Whose each scan is.
         count: Resamples of patients.
         seed: Of resamples and shuffles.
+        ordered: Whether the rows of a bag have an order; without one, nothing is said of
+            neighbouring rows.
     """
     asked: dict[str, dict[str, Quantity]] = {}
     sets: dict[str, tuple[EvaluationSet, ...]] = {}
@@ -205,7 +222,10 @@ def analyse(
         sets[arm.name] = tuple(each.evaluation_set(arm.name, patients) for each in arm.test)
         for number, (data, readings) in enumerate(zip(sets[arm.name], arm.test, strict=True)):
             cohort = Cohort.of(data)
-            asked[f"{arm.name}\0{number}"] = _asked(data, cohort, readings)
+            quantity = _asked(data, cohort, readings)
+            if not ordered:
+                quantity = {k: each for k, each in quantity.items() if k not in ROW_MEASURES}
+            asked[f"{arm.name}\0{number}"] = quantity
     for scorer in baseline_scorers(data, cohort):
         if scorer.name in BLIND_BASELINES:
             asked[f"{scorer.name}\0{0}"] = quantities(data, cohort, scorer, is_model=False)
@@ -219,7 +239,14 @@ def analyse(
                 name=arm.name,
                 seeds=arm.seeds,
                 numbers=numbers | _gaps(arm, patients, count, seed),
-                signatures=tuple(signatures(data, seed) for data in sets[arm.name]),
+                signatures=tuple(
+                    tuple(
+                        each
+                        for each in signatures(data, seed)
+                        if ordered or each.key != "under_regularisation"
+                    )
+                    for data in sets[arm.name]
+                ),
             )
         )
     for name in BLIND_BASELINES:
@@ -248,9 +275,15 @@ def _asked(data: EvaluationSet, cohort: Cohort, readings: Readings) -> dict[str,
     found["within_auroc_evidence"] = mean_over_scans(
         evidence, "positive scans", "the network gives no evidence, or no scan has both labels"
     )
-    for key in ("slice_flips", "scan_flips"):
+    reasons = {
+        "edge_roughness_sa": "some bags have no edges of their own",
+        "edge_roughness_f": "some bags have no edges of their own, or the network no attention",
+        "slice_flips": "nothing was read with noise",
+        "scan_flips": "nothing was read with noise",
+    }
+    for key, reason in reasons.items():
         values = readings.extras.get(key, np.full(len(cohort), np.nan))
-        found[key] = mean_over_scans(values, "scans", "nothing was read with noise")
+        found[key] = mean_over_scans(values, "scans", reason)
     return found
 
 

@@ -46,7 +46,10 @@ class Choice:
     def sentence(self) -> str:
         """In words."""
         listed = ", ".join(f"{name}: {value:.4f}" for name, value in self.values.items())
-        return f"{self.name} is {self.chosen}, chosen by {TITLES[self.by]} ({listed})."
+        text = f"{self.name} is {self.chosen}, chosen by {TITLES[self.by]} ({listed})."
+        if self.chosen in (next(iter(self.values)), next(reversed(self.values))):
+            text += " It lies at an end of what was tried: beyond it may be better."
+        return text
 
 
 def choose(

@@ -54,7 +54,7 @@ def _forest(ax: Axes, numbers: list[tuple[str, Number]], key: str) -> None:
         mean = number.mean
         if mean.low is not None and mean.high is not None:
             ax.plot([mean.low, mean.high], [at, at], color=GREY, lw=1.4)
-        ax.plot(mean.value, at, "D" if blind else "s", color=COLOURS[0], ms=5, zorder=3)
+        ax.plot(mean.value or 0.0, at, "D" if blind else "s", color=COLOURS[0], ms=5, zorder=3)
         offsets = [at - 0.22] * len(number.by_seed)
         ax.plot(number.by_seed, offsets, "o", color=COLOURS[1], ms=2.5, alpha=0.8)
     ax.set_yticks(range(len(numbers)), [name for name, _ in reversed(numbers)])

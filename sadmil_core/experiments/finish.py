@@ -48,6 +48,8 @@ class Result:
         choices: Made on validation.
         analysis: On the test split.
         features: Whether the bags are features; then noise is feature noise.
+        ordered: Whether the rows of a bag have an order: not where the config's own graph is
+            the bags' edges.
     """
 
     plan: Plan
@@ -55,6 +57,7 @@ class Result:
     choices: tuple[Choice, ...]
     analysis: Analysis
     features: bool
+    ordered: bool
 
 
 def require_done(outcomes: Iterable[Outcome]) -> None:
@@ -123,8 +126,13 @@ def finish(
         sweep(waiting, jobs=jobs, threads=threads, stop=stop, progress=progress, phase=phase)
     )
     named = [_readings(name, plan.of_arm(arm)) for name, arm in arms]
+    ordered = plan.config.train.objective.graph.edges != "bag"
     analysis = analyse(
-        named, _pairs(plan, [name for name, _ in arms]), patients, count=plan.config.resamples
+        named,
+        _pairs(plan, [name for name, _ in arms]),
+        patients,
+        count=plan.config.resamples,
+        ordered=ordered,
     )
     return Result(
         plan=plan,
@@ -132,6 +140,7 @@ def finish(
         choices=choices,
         analysis=analysis,
         features=_has_features(plan),
+        ordered=ordered,
     )
 
 

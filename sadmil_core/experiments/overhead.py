@@ -2,17 +2,19 @@
 
 All variants are timed in turn in each round, and it is the ratios within a round that count: what
 else the machine does slows neighbours alike. Their median over the rounds is reported, with the
-quartiles.
+95 % interval of a median by order statistics.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from sadmil_core.atomic import make_folder, replacing
 from sadmil_core.data.bags import BagSample, collate
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from sadmil_core.training.config import TrainingConfig
 
 _SPACING_MM = 5.0
+_LEAST_S = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Cost:
     Attributes:
         name: Of the variant.
         training_s: Median time of a step (forward, loss, backward, optimizer).
-        training_ratio: Median over rounds of its time by that of Att-MIL, and the quartiles.
+        training_ratio: Median over rounds of its time by that of Att-MIL, and its interval.
         inference_s: Median time of reading the same bags.
         inference_ratio: As ``training_ratio``.
         kept_mb: Memory kept for the backward pass, 10^6 bytes, each tensor once; the network's
@@ -99,7 +102,7 @@ def _sentence(cost: Cost, phase: str) -> str:
         )
     ratio, low, high = cost.training_ratio if phase == "training" else cost.inference_ratio
     what = "a training step" if phase == "training" else "inference"
-    text = f"median ratio {ratio:.4f}, quartiles {low:.4f} to {high:.4f}"
+    text = f"median ratio {ratio:.4f} [{low:.4f}, {high:.4f}]"
     if low <= 1 <= high:
         return f"Not shown: that {cost.name} changes the time of {what} ({text})."
     more = "longer" if ratio > 1 else "shorter"
@@ -136,12 +139,16 @@ def measure_overhead(
         step.infer()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     names = list(steps)
+    plain = steps[ATT_MIL]
+    repeats = [_repeats(work, device) for work in (plain.train, plain.infer)]
     for number in range(settings.rounds):
         # Another one is first in each round: what comes after a pause is slower.
         turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            step = steps[name]
-            times[name].append((_seconds(step.train, device), _seconds(step.infer, device)))
+        order = names[turn:] + names[:turn]
+        training = {n: _seconds(steps[n].train, device, repeats[0]) for n in order}
+        inference = {n: _seconds(steps[n].infer, device, repeats[1]) for n in order}
+        for name in names:
+            times[name].append((training[name], inference[name]))
         progress(number + 1, settings.rounds, "measuring")
     kept = {name: step.kept_bytes() for name, step in steps.items()}
     base, measured = np.array(times[ATT_MIL]), {n: np.array(t) for n, t in times.items()}
@@ -149,9 +156,9 @@ def measure_overhead(
         Cost(
             name=name,
             training_s=float(np.median(each[:, 0])),
-            training_ratio=_quartiles(each[:, 0] / base[:, 0]),
+            training_ratio=_median(each[:, 0] / base[:, 0]),
             inference_s=float(np.median(each[:, 1])),
-            inference_ratio=_quartiles(each[:, 1] / base[:, 1]),
+            inference_ratio=_median(each[:, 1] / base[:, 1]),
             kept_mb=kept[name] / 1e6,
             kept_ratio=kept[name] / kept[ATT_MIL],
             peak_mb=steps[name].peak_mb(),
@@ -265,19 +272,29 @@ class _Step:
         return loss
 
 
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
+def _seconds(work: Callable[[], None], device: torch.device, repeats: int = 1) -> float:
+    """The time of one, over several in a row."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()
-    work()
+    for _ in range(repeats):
+        work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / repeats
 
 
-def _quartiles(ratios: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float]:
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    return float(middle), float(low), float(high)
+def _repeats(work: Callable[[], None], device: torch.device) -> int:
+    """How many in a row take long enough for a clock and a scheduler."""
+    return max(1, math.ceil(_LEAST_S / _seconds(work, device, 3)))
+
+
+def _median(ratios: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float]:
+    """The median and its 95 % interval by order statistics; the extremes for few rounds."""
+    ordered = np.sort(ratios)
+    rank = int(stats.binom.ppf(0.025, len(ordered), 0.5)) - 1
+    at = max(rank, 0)
+    return float(np.median(ordered)), float(ordered[at]), float(ordered[-1 - at])
 
 
 def write_overhead(overhead: Overhead, config: ExperimentConfig, folder: Path) -> tuple[Path, Path]:
@@ -322,7 +339,7 @@ def _grid(overhead: Overhead) -> Grid:
         return Cell(text=f"{middle:.4f}", interval=f"[{low:.4f}, {high:.4f}]")
 
     return Grid(
-        caption=f"Time and memory; ratios to {ATT_MIL}, in brackets the quartiles of the rounds",
+        caption=f"Time and memory; ratios to {ATT_MIL}, in brackets 95 % intervals of the median",
         head=("", "training step", "ratio", "inference", "ratio", "kept for backward", "ratio"),
         rows=tuple(
             Row(

@@ -15,6 +15,7 @@ from sadmil_core.atomic import replacing
 from sadmil_core.configs import from_mapping
 from sadmil_core.data.bags import collate
 from sadmil_core.errors import ExperimentError
+from sadmil_core.evaluation.shape import relative_attention
 from sadmil_core.evaluation.values import EvaluationSet, ScanPrediction, ScanTruth, SliceRule
 from sadmil_core.result import sigmoid
 
@@ -88,7 +89,8 @@ class Readings:
         label: (N,) NaN where unknown.
         slice_label: (M,) NaN where unknown; scan after scan.
         values: (M,) arrays by name: attention, and what else the network gives.
-        extras: (N,) further values by name: what noise changed.
+        extras: (N,) further values by name: roughness over the bags' own edges, where they have
+            any; what noise changed.
     """
 
     model_sha256: str
@@ -173,6 +175,23 @@ class _OneScan:
     logit: float
     values: dict[str, Floats]
 
+    @property
+    def edge_roughness(self) -> dict[str, float]:
+        """Mean squared difference over the bag's own edges, of S·a and f; none without edges."""
+        edges = self.sample.edges
+        if edges is None or not len(edges.weights_E):
+            return {}
+        pairs, weights = edges.pairs_E2.numpy(), edges.weights_E.double().numpy()
+        shapes = {"sa": relative_attention(self.values["attention"])}
+        shapes["f"] = self.values.get("attention_logit")
+        return {
+            f"edge_roughness_{name}": float(
+                np.average((x[pairs[:, 0]] - x[pairs[:, 1]]) ** 2, weights=weights)
+            )
+            for name, x in shapes.items()
+            if x is not None and weights.sum() > 0
+        }
+
 
 def _read(model: TrainedModel, sample: BagSample, device: torch.device) -> _OneScan:
     batch = collate([sample]).to(device)
@@ -204,6 +223,7 @@ def _slice_values(output: BagOutput, *, has_attention: bool) -> dict[str, Floats
 
 def _gather(model: TrainedModel, scans: Sequence[_OneScan]) -> Readings:
     keys = [key for key in _SLICES if all(key in scan.values for scan in scans)]
+    rough = [scan.edge_roughness for scan in scans]
     return Readings(
         model_sha256=model.header.model_sha256,
         verdict=Verdict.of(model.header),
@@ -213,7 +233,11 @@ def _gather(model: TrainedModel, scans: Sequence[_OneScan]) -> Readings:
         label=np.array([scan.sample.label for scan in scans]),
         slice_label=np.concatenate([scan.sample.slice_labels_S.double().numpy() for scan in scans]),
         values={key: np.concatenate([scan.values[key] for scan in scans]) for key in keys},
-        extras={},
+        extras={
+            key: np.array([each[key] for each in rough])
+            for key in rough[0]
+            if all(key in each for each in rough)
+        },
     )
 
 

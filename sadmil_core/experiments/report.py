@@ -185,7 +185,15 @@ _GRIDS = (
     ("Slices: decisions by the stored rule", ("slice_f1", "slice_precision", "slice_recall")),
     (
         "Mechanisms: attention",
-        ("roughness_sa", "roughness_f", "total_variation", "entropy", "attention_mass"),
+        (
+            "roughness_sa",
+            "roughness_f",
+            "edge_roughness_sa",
+            "edge_roughness_f",
+            "total_variation",
+            "entropy",
+            "attention_mass",
+        ),
     ),
     (
         "Mechanisms: decisions and fit",
@@ -201,6 +209,8 @@ _COMPARED = (
     "gap_loss",
     "roughness_sa",
     "roughness_f",
+    "edge_roughness_sa",
+    "edge_roughness_f",
     "entropy",
 )
 
@@ -306,5 +316,8 @@ def _how(result: Result) -> list[str]:
         "repeats, the same noise for all networks.",
         "Gap: cross-entropy of the logits as they are, on validation minus on the training scans "
         "without augmentation; patients of both are resampled apart.",
-        "Roughness is the mean squared difference of neighbouring rows, of S·a and of f.",
+        "Roughness is the mean squared difference of neighbours, of S·a and of f."
+        if result.ordered
+        else "The rows of these bags have no order (the config's graph is the bags' own edges): "
+        "roughness is over their edges, and nothing is said of neighbouring rows.",
     ]

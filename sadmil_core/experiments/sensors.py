@@ -41,12 +41,12 @@ class SensorConfig:
         seed: Of everything.
     """
 
-    bags: int = 120
+    bags: int = 160
     sensors: tuple[int, int] = (16, 32)
     features: int = 16
     arc: tuple[float, float] = (0.12, 0.3)
-    lone: int = 2
-    strength: float = 2.0
+    lone: int = 1
+    strength: float = 3.0
     fractions: tuple[float, float, float] = (0.5, 0.2, 0.3)
     seed: int = 0
 

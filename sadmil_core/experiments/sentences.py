@@ -28,6 +28,8 @@ MECHANISMS = (
     "gap_auroc",
     "roughness_sa",
     "roughness_f",
+    "edge_roughness_sa",
+    "edge_roughness_f",
     "entropy",
     "top1_hit",
 )

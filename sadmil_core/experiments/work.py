@@ -129,7 +129,7 @@ class TestReading:
             for repeat in range(self.noise.repeats)
         ]
         if noisy:
-            clean = replace(clean, extras=decision_flips(clean, noisy))
+            clean = replace(clean, extras={**clean.extras, **decision_flips(clean, noisy)})
         save_readings(clean, self.path)
         with replacing(self.path.with_suffix(".json")) as stream:
             stream.write(json.dumps(self._note).encode())
