@@ -35,6 +35,14 @@ if TYPE_CHECKING:
 _SAID_EVERY_S = 60.0
 
 
+def _print_example(wanted: bool) -> None:
+    if wanted:
+        from sadmil_core.paths import resource_path
+
+        typer.echo(resource_path("configs", "retrain.toml").read_text(encoding="utf-8"), nl=False)
+        raise typer.Exit
+
+
 def train(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.toml", help="The run.", show_default=False)
@@ -62,6 +70,15 @@ def train(
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write DIR/tensorboard, too.")
+    ] = False,
+    example: Annotated[
+        bool,
+        typer.Option(
+            "--example",
+            callback=_print_example,
+            is_eager=True,
+            help="Print a config to start from.",
+        ),
     ] = False,
 ) -> None:
     """Train, or go on where the same command was stopped or killed.

@@ -60,7 +60,7 @@ class EpochEnd:
 
     Attributes:
         epoch: From 0.
-        train: Mean of each term over the epoch.
+        train: The loss and the mean of each term over the epoch.
         validation: The same over the validation split.
         scans: The validation split, read unpadded.
         improved: Whether the validation loss is the lowest so far.
@@ -299,6 +299,8 @@ class Trainer:
         self._save()
         self.ranks.average_buffers(self.module)
         train = {k: v / max(standing.step_of_epoch, 1) for k, v in standing.sums.items()}
+        shares = self.config.objective.shares
+        train = {"loss": sum(shares[k] * v for k, v in train.items())} | train
         validation, scans = self._validate()
         improved = standing.best_loss is None or validation["loss"] < standing.best_loss
         if improved:

@@ -58,9 +58,7 @@ def open_run(config: TrainingConfig, folder: Path) -> OpenedRun:
     """
     start_path = _start(config, folder)
     start = read_header(start_path) if start_path is not None else None
-    model = start.model if start is not None else config.model
-    if model is None:
-        raise ValueError("a config has a model or a start")
+    model = _model(config, start)
     require_served(config, model)
     preprocess = _preprocess(config, start, model)
     manifest = read_manifest(folder / config.data.manifest)
@@ -86,6 +84,29 @@ def open_run(config: TrainingConfig, folder: Path) -> OpenedRun:
         start_path=start_path,
         warnings=manifest.warnings,
     )
+
+
+def preprocess_of(config: TrainingConfig, folder: Path) -> PreprocessConfig:
+    """What the network of a run sees.
+
+    Args:
+        config: The run.
+        folder: What its paths are relative to.
+
+    Raises:
+        ConfigError: The network wants another size or another number of windows.
+        CheckpointError: There is no checkpoint ``start``.
+    """
+    start_path = _start(config, folder)
+    start = read_header(start_path) if start_path is not None else None
+    return _preprocess(config, start, _model(config, start))
+
+
+def _model(config: TrainingConfig, start: CheckpointHeader | None) -> ModelConfig:
+    model = start.model if start is not None else config.model
+    if model is None:
+        raise ValueError("a config has a model or a start")
+    return model
 
 
 def _start(config: TrainingConfig, folder: Path) -> Path | None:
