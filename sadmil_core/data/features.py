@@ -117,7 +117,7 @@ def write_features(
 def _encode(module: SaDmil, instances: torch.Tensor, device: torch.device) -> NDArray[np.float32]:
     parts = []
     with torch.inference_mode():
-        for part in instances.split(_CHUNK):
+        for part in torch.split(instances, _CHUNK):
             x = part.to(device, memory_format=torch.channels_last)
             parts.append(module.encode(x).float().cpu())
     features: NDArray[np.float32] = torch.cat(parts).numpy()
@@ -131,11 +131,11 @@ def _identity(model_sha256: str, info: StoredScan) -> str:
 def _write(
     path: Path, features: NDArray[np.float32], position_mm: NDArray[np.float32], identity: str
 ) -> None:
-    arrays = {"features": features, "identity": np.array(identity)}
-    if not np.isnan(position_mm).any():
-        arrays["position_mm"] = position_mm
+    known = {} if np.isnan(position_mm).any() else {"position_mm": position_mm}
     with replacing(path) as stream:
-        np.savez(stream, **arrays)
+        np.savez(
+            stream, allow_pickle=False, features=features, identity=np.array(identity), **known
+        )
 
 
 def _shape(path: Path, identity: str) -> tuple[int, ...] | None:
