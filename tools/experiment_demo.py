@@ -52,15 +52,16 @@ dropout = 0.0
 
 [objective]
 slice_weight = 1.0
+attention_weight = 0.2
 [optimizer]
 lr = 2e-3
 [length]
-epochs = 4
+epochs = 12
 patience = 0
 """
 ABLATION = """\
 seeds = [0, 1, 2, 3, 4]
-alphas = [0.5]
+alphas = [0.1, 0.5, 0.9]
 parts = ["att-mil", "s1", "s2", "guidance", "noisy-or"]
 
 [train]

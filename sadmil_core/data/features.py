@@ -141,7 +141,7 @@ def _write(
 def _shape(path: Path, identity: str) -> tuple[int, ...] | None:
     """The shape of features that are there and of the same network and pixels."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if str(arrays["identity"]) == identity:
                 shape: tuple[int, ...] = arrays["features"].shape
                 return shape

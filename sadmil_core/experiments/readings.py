@@ -293,7 +293,7 @@ def load_readings(path: Path) -> Readings:
         ExperimentError: The file is damaged, or none.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(str(arrays.pop("head")))
         parts: dict[str, dict[str, Floats]] = {"value": {}, "extra": {}}

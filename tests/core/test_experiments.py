@@ -289,7 +289,8 @@ def test_what_cannot_be_used_is_said(sensors: Path, tmp_path: Path) -> None:
 
 def test_overhead_counts_what_smoothness_keeps(sensors: Path) -> None:
     config: ExperimentConfig = read_experiment_config(sensors)
-    config = replace(config, overhead=replace(config.overhead, slices=8, rounds=3))
+    overhead = replace(config.overhead, slices=8, rounds=3)
+    config = replace(config, orders=(1, 2), overhead=overhead)
     measured = measure_overhead(config, device=torch.device("cpu"))
     assert [cost.name for cost in measured.costs] == [ATT_MIL, "S1", "S2"]
     assert measured.costs[0].training_ratio == (1.0, 1.0, 1.0)
