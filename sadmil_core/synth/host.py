@@ -52,6 +52,11 @@ class Host:
             inner table), z (0 at the lowest intracranial slice, +1 at the vertex).
         noise_sd_hu: SD inside brain, high-pass.
         psf_fwhm_mm: Full width at half maximum of the in-plane point spread.
+        drift_mm: (S, 2) how far the head lies from where it would be if each slice stood straight
+            above the one below it, along rows and columns: a tilted gantry shears a stack. None
+            where it is not.
+        grain: (k, k) kernel, of unit energy, that turns white noise into noise as grainy as the
+            host's; None where the noise is white.
     """
 
     hu: NDArray[np.float32]
@@ -63,6 +68,8 @@ class Host:
     place: NDArray[np.float32]
     noise_sd_hu: float
     psf_fwhm_mm: float
+    drift_mm: NDArray[np.float64] | None = None
+    grain: NDArray[np.float32] | None = None
 
     @property
     def intracranial(self) -> NDArray[np.bool_]:
@@ -87,3 +94,23 @@ class Host:
         last = 2 * self.position_mm[-1] - edges[-1]
         extent: NDArray[np.float64] = np.diff(np.concatenate([[first], edges, [last]]))
         return extent
+
+    def points_mm(
+        self, box: tuple[slice, slice, slice], *, lift_mm: float = 0.0
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Where the voxels of a box lie: along the normal, along rows' order, along columns'.
+
+        Args:
+            box: Of the volume.
+            lift_mm: Added along the normal: a thin sample within each slice.
+
+        Returns:
+            Arrays that broadcast to the box's shape, mm, the shear of a tilted stack undone.
+        """
+        drift = np.zeros((len(self.position_mm), 2)) if self.drift_mm is None else self.drift_mm
+        _, rows, columns = self.hu.shape
+        z = self.position_mm[box[0], None, None] + lift_mm
+        y = np.arange(rows)[None, box[1], None] * self.pixel_mm[0] - drift[box[0], 0, None, None]
+        x = np.arange(columns)[None, None, box[2]] * self.pixel_mm[1]
+        x = x - drift[box[0], 1, None, None]
+        return z.astype(np.float32), y.astype(np.float32), x.astype(np.float32)
