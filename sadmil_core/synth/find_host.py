@@ -305,4 +305,5 @@ def _ventricles(
     sizes[0] = 0
     kept = (sizes > 250.0)[labels]
     grown: Bools = ndimage.binary_dilation(kept, np.ones((1, 3, 3))) & deep & ~cistern
-    return grown | kept
+    out: Bools = grown | kept
+    return out

@@ -26,6 +26,9 @@ VISIBLE_MM2 = 20.0
 BLOOD_SHARE = 0.5
 """A voxel counts as blood from this share on."""
 
+BENEATH = ("oedema", "retouch")
+"""What lies under all other edits, in whatever order they are given."""
+
 _BONE_HU = 110.0
 _MARGIN = 8  # pixels around an edit that are worked on with it
 _EVEN = 2.5  # residuals beyond this many SDs are anatomy, and noise is drawn in their place
@@ -57,9 +60,10 @@ class Insertion:
 def apply_edits(host: Host, edits: Sequence[Edit], rng: np.random.Generator) -> Insertion:
     """Puts edits into a host.
 
-    Tissue is moved first, by all displacements together; then the edits are laid over it in
-    their order, each with its border softened as the host's own edges are. Noise is the host's
-    own where it shows through, and drawn from the host's noise where tissue was replaced.
+    Tissue is moved first, by all displacements together; then the edits are laid over it, those
+    :data:`BENEATH` first, else in their order, each with its border softened as the host's own
+    edges are. Noise is the host's own where it shows through, and drawn from the host's noise
+    where tissue was replaced.
 
     Args:
         host: The head; it is not changed.
@@ -67,6 +71,7 @@ def apply_edits(host: Host, edits: Sequence[Edit], rng: np.random.Generator) -> 
         rng: Source of randomness.
     """
     hu = host.hu.copy()
+    edits = [*(e for e in edits if e.kind in BENEATH), *(e for e in edits if e.kind not in BENEATH)]
     for box in _joined([_grown(edit.box, host.hu.shape) for edit in edits]):
         inside = [edit for edit in edits if _meets(edit.box, box)]
         hu[box] = _edited(host, box, inside, rng)
@@ -108,7 +113,7 @@ def _edited(host: Host, box: Box, edits: Sequence[Edit], rng: np.random.Generato
     replaced = np.zeros_like(hu)
     for edit in edits:
         share = _softened(host, box, edit, moved)
-        target = _placed(edit.target_hu, edit.box, box, moved)
+        target = _placed(edit.target_hu, edit.box, box)
         moved = moved + share * (target - moved)
         replaced = np.maximum(replaced, share)
     touched = np.clip(np.maximum(replaced, np.abs(moved - smooth) / 15.0), 0.0, 1.0)
@@ -132,14 +137,13 @@ def _softened(host: Host, box: Box, edit: Edit, now: Floats) -> Floats:
     return out
 
 
-def _placed(target: Floats | float, source: Box, box: Box, now: Floats) -> Floats | float:
+def _placed(target: Floats | float, source: Box, box: Box) -> Floats | float:
     if not isinstance(target, np.ndarray):
         return target
     where, part = _overlap(source, box)
     field_ = target[part].astype(np.float32)
     # Beyond its own box a target goes on as it ends, under the softened border.
     pads = [(w.start, n - w.stop) for w, n in zip(where, _shape(box), strict=True)]
-    del now
     return np.pad(field_, pads, mode="edge")
 
 
@@ -163,7 +167,8 @@ def _moved(host: Host, box: Box, smooth: Floats, edits: Sequence[Edit]) -> Float
 
 
 def _shape(box: Box) -> tuple[int, int, int]:
-    return tuple(each.stop - each.start for each in box)  # type: ignore[return-value]
+    z, y, x = (each.stop - each.start for each in box)
+    return z, y, x
 
 
 def _grown(box: Box, shape: tuple[int, ...]) -> Box:
@@ -209,6 +214,6 @@ def _joined(boxes: list[Box]) -> list[Box]:
                 )
                 for axis in range(3)
             )
-            box = (z, y, x)  # noqa: PLW2901 - grows
+            box = (z, y, x)
         done.append(box)
     return done

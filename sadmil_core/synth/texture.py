@@ -100,12 +100,15 @@ def _even_patches(hu: Floats, brain: NDArray[np.bool_], size: int) -> Floats:
 
     def tiles(field: NDArray[_T]) -> NDArray[_T]:
         cut = field[:, : rows * size, : columns * size]
-        return cut.reshape(count, rows, size, columns, size).swapaxes(2, 3).reshape(-1, size, size)
+        parts = cut.reshape(count, rows, size, columns, size).swapaxes(2, 3)
+        out: NDArray[_T] = parts.reshape(-1, size, size)
+        return out
 
     whole = tiles(brain).mean(axis=(1, 2)) > 0.97
     found = tiles(hu)[whole]
     if len(found) < 4 * _LEAST_PATCHES:
-        return found
+        few: Floats = found
+        return few
     spread = found.std(axis=(1, 2))
     # Not the least of all, whose noise is low by chance.
     low, high = np.quantile(spread, [0.05, 0.4])
