@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from sadmil_core.synth.host import HostUnfit, Tissue
 from sadmil_core.synth.lesions import Edit
@@ -455,6 +455,6 @@ def _levels(
         depth = np.broadcast_to(back_mm, fluid.shape)[here]
         height = float(np.quantile(depth, 1.0 - amount * rng.uniform(0.6, 1.0)))
         level = np.maximum(
-            level, np.where(x * side > -0.01, 1 / (1 + np.exp((height - back_mm) / sharp)), 0.0)
+            level, np.where(x * side > -0.01, special.expit((back_mm - height) / sharp), 0.0)
         )
     return level.astype(np.float32)
