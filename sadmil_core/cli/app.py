@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
-from sadmil_core.cli import bench, demo, evaluate, index, metrics, predict, prepare
+from sadmil_core.cli import bench, demo, evaluate, index, metrics, predict, prepare, train
 from sadmil_core.cli.manifest import manifest_app
 from sadmil_core.cli.weights import weights_app
 from sadmil_core.errors import SadmilError
@@ -37,6 +37,7 @@ app.command("metrics")(metrics.metrics)
 app.add_typer(weights_app, name="weights")
 app.add_typer(manifest_app, name="manifest")
 app.command("prepare")(prepare.prepare)
+app.command("train")(train.train)
 app.command("demo")(demo.demo)
 app.command("bench")(bench.bench)
 

@@ -32,12 +32,18 @@ def prepare(
             metavar="NAME|FILE", help="Keep the pixels that this model sees.", show_default=False
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CONFIG.toml", help="Keep what this training run sees.", show_default=False
+        ),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="ROWS,COLUMNS",
-            help="Keep Hounsfield units resampled to this size (resample = 'hu'). Without --size "
-            "or --model: the scanner's own pixels, for any input size.",
+            help="Keep Hounsfield units resampled to this size (resample = 'hu'). Without any of "
+            "these: the scanner's own pixels, for any input size.",
             show_default=False,
         ),
     ] = None,
@@ -64,28 +70,37 @@ def prepare(
     from sadmil_core.data.prepare import ScanSource
     from sadmil_core.data.prepare import prepare as prepare_scans
 
-    config = _config(model, size, spacing)
+    preprocess = _preprocess(model, config, size, spacing)
     found = read_manifest(manifest)
     for warning in found.warnings:
         complain(warning)
     with progress_bar() as progress:
         report = prepare_scans(
-            [ScanSource.of(scan) for scan in found.scans], store, config, workers, progress
+            [ScanSource.of(scan) for scan in found.scans], store, preprocess, workers, progress
         )
-    _tell(report, store, config)
+    _tell(report, store, preprocess)
     if report.failed:
         raise typer.Exit(1)
 
 
-def _config(model: str | None, size: str | None, spacing: float | None) -> PreprocessConfig:
+def _preprocess(
+    model: str | None, config: Path | None, size: str | None, spacing: float | None
+) -> PreprocessConfig:
     from sadmil_core.checkpoint import read_header
     from sadmil_core.modelstore import resolve_model
     from sadmil_core.preprocess import PreprocessConfig
 
-    if model is not None and size is not None:
-        raise typer.BadParameter("the model has a size of its own", param_hint="--size")
+    if sum(option is not None for option in (model, config, size)) > 1:
+        raise typer.BadParameter(
+            "a model, or a config, has a size of its own: give one of --model, --config, --size"
+        )
     if spacing is not None and size is None:
         raise typer.BadParameter("needs --size", param_hint="--spacing")
+    if config is not None:
+        from sadmil_core.training.config import read_training_config
+        from sadmil_core.training.run import preprocess_of
+
+        return preprocess_of(read_training_config(config), config.parent)
     if model is not None:
         return read_header(resolve_model(model)).preprocess
     if size is None:

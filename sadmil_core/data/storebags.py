@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +14,9 @@ from PIL import Image
 
 from sadmil_core.data.augment import Augmentation, AugmentConfig, draw_augmentation
 from sadmil_core.data.bags import BagSample
+from sadmil_core.data.edges import read_edges
 from sadmil_core.data.store import StoreReader
-from sadmil_core.errors import ManifestError, StoreError
-from sadmil_core.model.graph import EdgeList
+from sadmil_core.errors import StoreError
 from sadmil_core.preprocess import preprocess_slice
 from sadmil_core.training.order import seed_for
 
@@ -70,6 +72,27 @@ class StoreBags:
     def __len__(self) -> int:
         return len(self._scans)
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of what the pixels were made from, and of what the manifest says of them."""
+        digest = hashlib.sha256(self._preprocess.grid.grid_sha256.encode())
+        for scan, info in zip(self._scans, self._infos, strict=True):
+            labels = join_labels(scan, info).tobytes()
+            digest.update(f"{scan.scan_id} {scan.label} {info.source_sha256} ".encode() + labels)
+            if scan.edges_path is not None:
+                edges = read_edges(scan.edges_path, len(info.sop_instance_uids))
+                digest.update(edges.pairs_E2.numpy().tobytes() + edges.weights_E.numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def knows_positions(self) -> bool:
+        """Whether each slice of each scan has its position."""
+        return not any(None in info.position_mm for info in self._infos)
+
+    @cached_property
+    def _infos(self) -> tuple[StoredScan, ...]:
+        return tuple(self._reader.info(scan.scan_id) for scan in self._scans)
+
     def set_epoch(self, epoch: int) -> None:
         """Augments otherwise from now on."""
         self._epoch = epoch
@@ -94,6 +117,9 @@ class StoreBags:
             drawn = draw_augmentation(self._augment, rng, labels == 1)
         mask = self._reader.mask(scan.scan_id)
         position_mm = np.array([math.nan if p is None else p for p in info.position_mm], np.float32)
+        edges = None
+        if scan.edges_path is not None:
+            edges = read_edges(scan.edges_path, len(hu), drawn.kept)
         return BagSample(
             scan_id=scan.scan_id,
             instances=torch.from_numpy(_see(hu, drawn, self._preprocess, rng)),
@@ -101,7 +127,7 @@ class StoreBags:
             slice_labels_S=torch.from_numpy(labels[drawn.kept]),
             masks_SHW=None if mask is None else _see_mask(mask, drawn, self._preprocess.size),
             position_mm_S=torch.from_numpy(position_mm[drawn.kept]),
-            edges=None if scan.edges_path is None else _edges(scan.edges_path, len(hu), drawn.kept),
+            edges=edges,
         )
 
 
@@ -180,31 +206,6 @@ def _see_mask(mask: NDArray[np.uint8], drawn: Augmentation, size: tuple[int, int
             plane = np.asarray(resized, dtype=np.float32)
         seen[k] = plane >= 0.5
     return torch.from_numpy(seen)
-
-
-def _edges(path: Path, count: int, kept: NDArray[np.intp]) -> EdgeList:
-    """The edges between slices that stay, by their new numbers."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            pairs, weights = arrays["pairs"], arrays["weights"].astype(np.float32)
-        if pairs.shape != (len(weights), 2) or pairs.dtype.kind not in "iu":
-            raise ValueError(f"pairs are {pairs.dtype} {pairs.shape}, weights {weights.shape}")
-        if not (np.isfinite(weights) & (weights >= 0)).all():
-            raise ValueError("weights must be finite and not negative")
-        if pairs.size and not (pairs.min() >= 0 and pairs.max() < count):
-            raise ValueError(f"it names slices beyond the {count} there are")
-    except (OSError, ValueError, KeyError) as error:
-        raise ManifestError(
-            f"The edges {path} cannot be used: {error}.",
-            remedy="Write pairs (E, 2), whole numbers, and weights (E,) with numpy.savez.",
-        ) from error
-    number = np.full(count, -1, np.int64)
-    number[kept] = np.arange(len(kept))
-    pairs = number[pairs]
-    stays = (pairs >= 0).all(axis=1)
-    return EdgeList(
-        pairs_E2=torch.from_numpy(pairs[stays]), weights_E=torch.from_numpy(weights[stays])
-    )
 
 
 def _number(label: bool | None) -> float:

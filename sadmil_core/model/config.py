@@ -34,6 +34,8 @@ class ConvEncoderConfig:
         norm: ``batch``, or ``group``, which knows nothing of the other slices of a batch (so a
             step is the same however slices are spread over processes) and comes after the
             maximum, on a quarter of the values.
+        unpooled: How many of the last blocks have no max-pool: they see more without cells that
+            grow coarser.
     """
 
     kind: Literal["convolutions"] = field(default="convolutions", metadata=OMIT_DEFAULT)
@@ -45,6 +47,7 @@ class ConvEncoderConfig:
     output: Literal["flatten", "max", "mean"]
     norm_eps: float = 1e-3
     norm: Literal["batch", "group"] = field(default="batch", metadata=OMIT_DEFAULT)
+    unpooled: int = field(default=0, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         lengths = {len(self.channels), len(self.kernels), len(self.padding), len(self.dropout)}
@@ -54,10 +57,17 @@ class ConvEncoderConfig:
             raise ValueError(f"kernels must be odd, not {self.kernels}")
         if min(self.in_channels, *self.channels) < 1:
             raise ValueError(f"channels must be positive, not {self.in_channels}, {self.channels}")
+        if not 0 <= self.unpooled <= len(self.channels):
+            raise ValueError(f"unpooled must be 0 to {len(self.channels)}, not {self.unpooled}")
         if not self.norm_eps > 0:
             raise ValueError(f"norm_eps must be positive, not {self.norm_eps}")
         if not all(0 <= p < 1 for p in self.dropout):
             raise ValueError(f"dropout must lie in [0, 1), not {self.dropout}")
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The factor by which each block makes its input smaller: 2, or 1 without a max-pool."""
+        return (2,) * (len(self.channels) - self.unpooled) + (1,) * self.unpooled
 
     def spatial_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of the last feature map for an input of ``size``.
@@ -66,9 +76,9 @@ class ConvEncoderConfig:
             ValueError: The input is too small for the blocks.
         """
         rows, columns = size
-        for kernel, padding in zip(self.kernels, self.padding, strict=True):
+        for kernel, padding, stride in zip(self.kernels, self.padding, self.strides, strict=True):
             lost = 0 if padding == "same" else kernel - 1
-            rows, columns = (rows - lost) // 2, (columns - lost) // 2
+            rows, columns = (rows - lost) // stride, (columns - lost) // stride
         if min(rows, columns) < 1:
             raise ValueError(f"an input of {size[0]} x {size[1]} is too small for the encoder")
         return rows, columns

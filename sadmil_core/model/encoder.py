@@ -74,7 +74,7 @@ class FeaturesEncoder(SliceEncoder):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, ReLU, norm, 2 x 2 max-pool, dropout.
+    """Convolution, ReLU, norm, 2 x 2 max-pool (or none), dropout.
 
     GroupNorm comes after the maximum. Where BatchNorm uses its stored statistics and has no
     negative scale, BatchNorm after ReLU is a non-decreasing function of each value, so the
@@ -90,6 +90,7 @@ class ConvBlock(nn.Module):
         dropout: float,
         eps: float,
         norm: str = "batch",
+        stride: int = 2,
     ) -> None:
         super().__init__()
         margin = kernel // 2 if padding == "same" else 0
@@ -99,7 +100,7 @@ class ConvBlock(nn.Module):
             self.norm = nn.BatchNorm2d(outputs, eps=eps)
         else:
             self.norm = nn.GroupNorm(math.gcd(outputs, _MAX_GROUPS), outputs, eps=eps)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = nn.MaxPool2d(stride) if stride > 1 else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -113,7 +114,7 @@ class ConvBlock(nn.Module):
         return not self.norm.training and bool((self.norm.weight >= 0).all())
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Returns (N, outputs, H', W') with H' and W' about halved."""
+        """Returns (N, outputs, H', W'); H' and W' about halved where there is a max-pool."""
         y_NCHW = self.conv(x_NCHW)
         # ReLU in place: neither convolution nor maximum needs its output for its gradient, and
         # to fetch fresh memory of this size costs a CPU more than to compute.
@@ -132,11 +133,20 @@ class ConvEncoder(SliceEncoder):
         super().__init__()
         self.features = config.features(size)
         widths = (config.in_channels, *config.channels)
-        shape = zip(config.kernels, config.padding, config.dropout, strict=True)
+        shape = zip(config.kernels, config.padding, config.dropout, config.strides, strict=True)
         self.blocks = nn.Sequential(
             *(
-                ConvBlock(widths[i], widths[i + 1], *block, config.norm_eps, config.norm)
-                for i, block in enumerate(shape)
+                ConvBlock(
+                    widths[i],
+                    widths[i + 1],
+                    kernel,
+                    padding,
+                    dropout,
+                    config.norm_eps,
+                    config.norm,
+                    stride,
+                )
+                for i, (kernel, padding, dropout, stride) in enumerate(shape)
             )
         )
         self._output = config.output

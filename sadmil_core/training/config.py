@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from sadmil_core.configs import from_mapping
+from sadmil_core.data.augment import AugmentConfig
 from sadmil_core.errors import ConfigError
 from sadmil_core.model.config import ModelConfig  # noqa: TC001 - read at run time
 from sadmil_core.preprocess import PreprocessConfig  # noqa: TC001 - as above
@@ -26,14 +27,14 @@ class DataConfig:
         bags_per_step: Scans of one optimizer step, over all ranks.
         bags_per_batch: Scans encoded at once on one rank; what is left of its share of a step
             follows in further batches whose gradients add up.
-        workers: Processes that load; 0 loads in the training process.
+        workers: Threads that load while the network is busy; 0 loads in between.
     """
 
     manifest: str
     store: str = ""
     bags_per_step: int = 4
     bags_per_batch: int = 1
-    workers: int = 0
+    workers: int = 2
 
     def __post_init__(self) -> None:
         if min(self.bags_per_step, self.bags_per_batch) < 1 or self.workers < 0:
@@ -118,6 +119,7 @@ class TrainingConfig:
         preprocess: What the network sees; that of ``start``, if any, where it is None.
         objective: What is minimised.
         optimizer: How.
+        augment: How far images are changed each time they are seen; by default not at all.
         length: How long.
         seed: Of weights, order, dropout and augmentation.
         precision: Of the convolutions.
@@ -132,6 +134,7 @@ class TrainingConfig:
     preprocess: PreprocessConfig | None = None
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     length: LengthConfig = field(default_factory=LengthConfig)
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -141,6 +144,46 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if (self.model is None) == (not self.start):
             raise ValueError("give either a [model] or `start`, a checkpoint to go on from")
+
+
+def require_served(config: TrainingConfig, model: ModelConfig) -> None:
+    """Refuses a config that asks of a network what it has not.
+
+    Args:
+        config: The run.
+        model: Its network; that of its ``start``, where it has one.
+
+    Raises:
+        ConfigError: A weight is given to a term the network cannot serve; all are listed.
+    """
+    objective = config.objective
+    of_attention = {
+        "objective.alpha": objective.smoothness_share,
+        "objective.attention_weight": objective.attention_weight,
+        "objective.guidance_weight": objective.guidance_weight,
+        "optimizer.attention_l2": config.optimizer.attention_l2,
+    }
+    problems = []
+    if not model.has_attention:
+        problems += [
+            f"{name} is {value:g}, and pooling {model.pooling!r} has no attention"
+            for name, value in of_attention.items()
+            if value > 0
+        ]
+    if objective.mask_weight > 0 and not model.gives_cells:
+        problems.append(
+            "objective.mask_weight needs an encoder that ends in a feature map (output max or "
+            "mean) and no mixing of slices"
+        )
+    if objective.slice_weight > 0 and model.instance is None and not model.gives_evidence:
+        problems.append("objective.slice_weight needs an instance head, or evidence by slice")
+    if not model.reads_images and config.augment != AugmentConfig():
+        problems.append("[augment] is for images, and these bags are features")
+    if problems:
+        raise ConfigError(
+            f"The network cannot do what is asked of it: {'; '.join(problems)}.",
+            remedy="docs/models.md says what goes with what.",
+        )
 
 
 def read_training_config(path: Path) -> TrainingConfig:

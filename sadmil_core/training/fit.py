@@ -8,10 +8,12 @@ validation loss), and in the end ``model.safetensors``, ``card.md`` and ``valida
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import math
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,18 +23,20 @@ from sadmil_core.atomic import make_folder, replacing
 from sadmil_core.checkpoint import CheckpointHeader, Provenance, read_header
 from sadmil_core.configs import canonical_json, to_mapping
 from sadmil_core.errors import CheckpointError, TrainingError
+from sadmil_core.filelock import lock_file
 from sadmil_core.model.trained import initial_model, load_checkpoint, save_checkpoint
 from sadmil_core.progress import Progress, no_progress
 from sadmil_core.result import DecisionRule, sigmoid
 from sadmil_core.training.calibrate import calibrated
 from sadmil_core.training.card import model_card
+from sadmil_core.training.config import require_served
 from sadmil_core.training.events import EventLog
 from sadmil_core.training.loop import STATE_FILE, EpochEnd, Trainer
 from sadmil_core.training.objective import ClassWeights, inverse_frequency
 from sadmil_core.training.order import seed_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sadmil_core.data.bags import BagSource
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE, BEST_FILE, EVENTS_FILE = "model.safetensors", "best.safetensors", "events.jsonl"
 CONFIG_FILE, CARD_FILE, VALIDATION_FILE = "config.json", "card.md", "validation.csv"
+_LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +110,8 @@ def fit(
     start_path: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
+    log: EventLog | None = None,
+    on_epoch: Callable[[EpochEnd], None] = lambda _end: None,
 ) -> CheckpointHeader:
     """Trains, goes on where a run in this folder stopped, and writes the checkpoint.
 
@@ -117,17 +124,24 @@ def fit(
         start_path: The checkpoint of ``config.start``.
         stop: Asked after each step whether to stop.
         progress: Told after each step.
+        log: Of events; None for the folder's own. Only the first rank writes.
+        on_epoch: Told after each epoch, on the first rank.
 
     Returns:
         The header of ``model.safetensors``.
 
     Raises:
-        TrainingError: The folder holds another run, a class has no example, or the loss is no
-            number.
+        ConfigError: The network cannot do what is asked of it.
+        TrainingError: The folder holds another run or is in use, a class has no example, or the
+            loss is no number.
         WriteError: The disk is full, or the like; the last saved state is whole.
         Stopped: Asked to; the same call goes on.
     """
     start = read_header(start_path) if start_path is not None else None
+    if start is not None:
+        require_served(config, start.model)
+    elif config.model is not None:
+        require_served(config, config.model)
     sha256 = _run_sha256(config, splits, start)
     finished = _finished(folder, sha256)
     if finished is not None:
@@ -136,38 +150,71 @@ def fit(
     count_classes(splits.validation, "validation")
     if ranks.is_first:
         make_folder(folder)
-        _note_config(folder, config, sha256)
-    weights = config.objective.class_weights
-    trainer = Trainer(
-        config,
-        config_sha256=sha256,
-        module=initial_network(config, start, start_path),
-        train=splits.train,
-        validation=splits.validation,
-        classes=(
-            inverse_frequency(negatives, positives) if weights == "inverse" else ClassWeights()
-        ),
-        ranks=ranks,
-        folder=folder,
-        log=EventLog(folder / EVENTS_FILE) if ranks.is_first else None,
-        stop=stop,
-        progress=progress,
-    )
+    with _held(folder) if ranks.is_first else nullcontext():
+        if ranks.is_first:
+            _note_config(folder, config, sha256)
+        weights = config.objective.class_weights
+        log = log or EventLog(folder / EVENTS_FILE)
+        trainer = Trainer(
+            config,
+            config_sha256=sha256,
+            module=initial_network(config, start, start_path),
+            train=splits.train,
+            validation=splits.validation,
+            classes=(
+                inverse_frequency(negatives, positives) if weights == "inverse" else ClassWeights()
+            ),
+            ranks=ranks,
+            folder=folder,
+            log=log if ranks.is_first else None,
+            stop=stop,
+            progress=progress,
+        )
+        header = _header(config, trainer.module, preprocess, splits, start)
+        _train(trainer, splits, folder, header, log, on_epoch)
+    return read_header(folder / MODEL_FILE)
+
+
+def _train(
+    trainer: Trainer,
+    splits: Splits,
+    folder: Path,
+    header: CheckpointHeader,
+    log: EventLog,
+    on_epoch: Callable[[EpochEnd], None],
+) -> None:
+    """Goes on from the saved state to the finished checkpoint."""
+    ranks = trainer.ranks
     trainer.resume()
-    header = _header(config, trainer.module, preprocess, splits, start)
 
     def ended(end: EpochEnd) -> None:
         if ranks.is_first:
             if end.improved:
                 save_checkpoint(folder / BEST_FILE, trainer.network(), header)
                 _write_validation(folder, end.scans)
-            _note_epoch(folder, trainer, end)
+            _note_epoch(log, trainer, end)
+            on_epoch(end)
 
     trainer.epochs(ended)
     if ranks.is_first:
-        _finish(config, trainer, folder, splits, sha256)
+        _finish(trainer, folder, splits)
     ranks.gather(None)  # no rank goes on before the checkpoint is there
-    return read_header(folder / MODEL_FILE)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of a run's folder; a process that dies lets go of it."""
+    with (folder / _LOCK_FILE).open("ab") as stream:
+        try:
+            lock_file(stream)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                raise TrainingError(
+                    f"Another process is training in {folder}.",
+                    remedy="Wait until it ends, or choose another --out.",
+                ) from error
+            # A file system without locks: as before there were any.
+        yield
 
 
 def _run_sha256(config: TrainingConfig, splits: Splits, start: CheckpointHeader | None) -> str:
@@ -243,9 +290,9 @@ def _header(
     )
 
 
-def _note_epoch(folder: Path, trainer: Trainer, end: EpochEnd) -> None:
+def _note_epoch(log: EventLog, trainer: Trainer, end: EpochEnd) -> None:
     standing = trainer.standing
-    EventLog(folder / EVENTS_FILE).write(
+    log.write(
         "epoch",
         standing.step,
         epoch=end.epoch,
@@ -266,9 +313,7 @@ def _write_validation(folder: Path, scans: list[ValidationScan]) -> None:
         stream.write(buffer.getvalue().encode())
 
 
-def _finish(
-    config: TrainingConfig, trainer: Trainer, folder: Path, splits: Splits, sha256: str
-) -> None:
+def _finish(trainer: Trainer, folder: Path, splits: Splits) -> None:
     """Calibrates the best network on the validation split, and writes it with its card."""
     best = load_checkpoint(folder / BEST_FILE)
     scans = [s for s in trainer.read_validation(best.module) if not math.isnan(s.label)]
@@ -279,7 +324,13 @@ def _finish(
     }
     probabilities = [sigmoid(s.logit / header.rule.temperature) for s in scans]
     card = model_card(
-        header, config, trainer.standing, counts, scans, probabilities, run_sha256=sha256
+        header,
+        trainer.config,
+        trainer.standing,
+        counts,
+        scans,
+        probabilities,
+        run_sha256=trainer.config_sha256,
     )
     with replacing(folder / CARD_FILE) as stream:
         stream.write(card.encode())

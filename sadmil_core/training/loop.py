@@ -60,7 +60,7 @@ class EpochEnd:
 
     Attributes:
         epoch: From 0.
-        train: Mean of each term over the epoch.
+        train: The loss and the mean of each term over the epoch.
         validation: The same over the validation split.
         scans: The validation split, read unpadded.
         improved: Whether the validation loss is the lowest so far.
@@ -108,7 +108,7 @@ class Trainer:
         self.config, self.ranks, self.classes = config, ranks, classes
         self.module = module.to(ranks.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.standing = Standing()
-        self._sha256, self._train, self._validation = config_sha256, train, validation
+        self.config_sha256, self._train, self._validation = config_sha256, train, validation
         self._state_path, self._log = folder / STATE_FILE, log
         self._stop, self._progress = stop, progress
         if config.optimizer.freeze_encoder:
@@ -126,7 +126,12 @@ class Trainer:
         """
         if self._state_path.is_file():
             self.standing = load_state(
-                self._state_path, self._sha256, self.module, self._optimizer, self._average
+                self._state_path,
+                self.config_sha256,
+                self.module,
+                self._optimizer,
+                self._average,
+                self.ranks.rank,
             )
         if self._log is not None:
             self._log.cut(self.standing.log_bytes)
@@ -218,7 +223,7 @@ class Trainer:
         self._progress(
             standing.epoch * steps_of_epoch + standing.step_of_epoch,
             config.length.epochs * steps_of_epoch,
-            f"epoch {standing.epoch + 1}",
+            "training",
         )
         if standing.step % config.length.save_every_steps == 0:
             self._save()
@@ -290,8 +295,12 @@ class Trainer:
 
     def _end_epoch(self, ended: Callable[[EpochEnd], None]) -> None:
         standing = self.standing
+        # Validation can take long, and nothing that ends the program then may cost the epoch.
+        self._save()
         self.ranks.average_buffers(self.module)
         train = {k: v / max(standing.step_of_epoch, 1) for k, v in standing.sums.items()}
+        shares = self.config.objective.shares
+        train = {"loss": sum(shares[k] * v for k, v in train.items())} | train
         validation, scans = self._validate()
         improved = standing.best_loss is None or validation["loss"] < standing.best_loss
         if improved:
@@ -351,17 +360,27 @@ class Trainer:
         scans = [scan for _, scan in sorted(gathered, key=lambda pair: pair[0])]
         return {"loss": float(loss)} | {k: float(v) for k, v in means.items()}, scans
 
+    def _measured(self) -> dict[str, Tensor]:
+        parameters = {name for name, _ in self.module.named_parameters()}
+        state = self.module.state_dict()
+        return {name: t.cpu() for name, t in state.items() if name not in parameters}
+
     def _save(self) -> None:
+        """On all ranks at once: between two averages, each has measured something else."""
+        buffers: list[dict[str, Tensor]] = []
+        if self.ranks.world_size > 1:
+            buffers = self.ranks.gather(self._measured())
         if self.ranks.is_first:
             if self._log is not None:
                 self.standing.log_bytes = self._log.size
             save_state(
                 self._state_path,
-                self._sha256,
+                self.config_sha256,
                 self.standing,
                 self.module,
                 self._optimizer,
                 self._average,
+                buffers,
             )
 
 

@@ -175,15 +175,7 @@ def combine(
     Returns:
         The scalar to go backward from, and the mean of each term, detached.
     """
-    shares = {
-        "scan": config.classification_share,
-        "smooth": config.smoothness_share,
-        "slice": config.slice_weight,
-        "attention": config.attention_weight,
-        "mask": config.mask_weight,
-        "guidance": config.guidance_weight,
-        "extra": config.extra_weight,
-    }
+    shares = config.shares
     by_name = dict(zip(TERMS, weights.tolist(), strict=True))
     # A term without a single label anywhere has the sum 0 and the weight 0.
     means = {name: total / max(by_name[name], 1e-12) for name, total in sums.items()}

@@ -66,6 +66,19 @@ class ObjectiveConfig:
         return 1 - self.classification_share
 
     @property
+    def shares(self) -> dict[str, float]:
+        """What the mean of each term is multiplied with."""
+        return {
+            "scan": self.classification_share,
+            "smooth": self.smoothness_share,
+            "slice": self.slice_weight,
+            "attention": self.attention_weight,
+            "mask": self.mask_weight,
+            "guidance": self.guidance_weight,
+            "extra": self.extra_weight,
+        }
+
+    @property
     def supervision(self) -> Supervision:
         """The finest labels that are learned from; a checkpoint records it."""
         if self.mask_weight > 0:

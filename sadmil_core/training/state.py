@@ -18,7 +18,7 @@ from sadmil_core.atomic import replacing
 from sadmil_core.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -65,14 +65,26 @@ def save_state(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: Mapping[str, Tensor] | None,
+    buffers: Sequence[Mapping[str, Tensor]] = (),
 ) -> None:
     """Writes the state; an older one is replaced only by a whole one.
+
+    Args:
+        path: The file.
+        config_sha256: Of the run.
+        standing: Where it stands.
+        module: The network.
+        optimizer: Its optimizer.
+        average: The moving average, where there is one.
+        buffers: What each rank's network has measured (BatchNorm), in the order of the ranks.
 
     Raises:
         WriteError: The system refused; the older state is untouched.
     """
     tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in (average or {}).items()}
+    for rank, measured in enumerate(buffers):
+        tensors |= {f"rank{rank}.{k}": v for k, v in measured.items()}
     for name, p in module.named_parameters():
         for key, value in optimizer.state.get(p, {}).items():
             tensors[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
@@ -93,8 +105,17 @@ def load_state(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor] | None,
+    rank: int = 0,
 ) -> Standing:
     """Puts a saved state into a network, its optimizer and its average.
+
+    Args:
+        path: The file.
+        config_sha256: Of the run.
+        module: The network.
+        optimizer: Its optimizer.
+        average: The moving average, where there is one.
+        rank: Whose measurements to take; the first rank's where it was not there.
 
     Returns:
         Where the run stands.
@@ -111,8 +132,8 @@ def load_state(
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
-    module.load_state_dict(parts["module"])
+        parts.setdefault(part, {})[rest] = tensor
+    module.load_state_dict(parts["module"] | parts.get(f"rank{rank}", {}))
     if average is not None:
         for name, tensor in parts["average"].items():
             average[name].copy_(tensor)

@@ -62,7 +62,7 @@ def test_the_grid_is_the_models_or_the_one_asked_for(
         (("--size", "big"), "ROWS,COLUMNS"),
         (("--size", "0,5"), "positive"),
         (("--spacing", 1), "needs --size"),
-        (("--size", "5,5", "--model", "demo"), "size of its own"),
+        (("--size", "5,5", "--model", "demo"), "a size of its own"),
     ],
 )
 def test_wrong_usage_is_told(run: Any, manifest: Path, options: Any, words: str) -> None:

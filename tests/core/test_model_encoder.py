@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from sadmil_core.configs import to_mapping
 from sadmil_core.model.config import ConvEncoderConfig, published_config
-from sadmil_core.model.encoder import ConvBlock
+from sadmil_core.model.encoder import ConvBlock, ConvEncoder
 from tests.networks import SIZE, small_network
 
 
@@ -107,3 +110,23 @@ def test_the_published_network_has_the_sizes_of_the_paper() -> None:
         sizes.append(encoder.spatial_size((512, 512))[0])
     assert sizes == [256, 127, 62, 30, 14, 6]
     assert config.features == 1152
+
+
+def test_blocks_without_a_max_pool_keep_the_cells_fine() -> None:
+    config = ConvEncoderConfig(
+        channels=(4, 8, 8),
+        kernels=(3, 3, 3),
+        padding=("same",) * 3,
+        dropout=(0.0,) * 3,
+        output="max",
+        norm="group",
+        unpooled=1,
+    )
+    assert config.spatial_size((32, 24)) == (8, 6)
+    encoder = ConvEncoder(config, (32, 24)).eval()
+    x = torch.rand(2, 3, 32, 24)
+    assert encoder.cells(x).shape == (2, 8, 8, 6)
+    assert encoder(x).shape == (2, 8)
+    assert to_mapping(replace(config, unpooled=0)).get("unpooled") is None
+    with pytest.raises(ValueError, match="unpooled"):
+        replace(config, unpooled=4)

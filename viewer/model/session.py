@@ -29,9 +29,10 @@ from sadmil_core.readout import Candidate, StudyReadout, choose_readouts
 from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
+from viewer.model.annotations import Annotations
 from viewer.model.choices import model_items
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
-from viewer.model.opening import Opened, make_thumbnails, open_paths
+from viewer.model.opening import Opened, make_thumbnails, open_paths, publish_first
 from viewer.model.state import (
     ModelChoice,
     RecordKey,
@@ -40,7 +41,7 @@ from viewer.model.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -87,6 +88,8 @@ class Session(QObject):
         super().__init__(parent)
         self.state = ViewState(records={}, thumbnails={})
         self.jobs = JobRunner(self)
+        self.annotations = Annotations(self)
+        self.reads_unasked = True  # starts the model as soon as a series is open
         self._device: DeviceChoice = device
         self._precision: Precision = precision
         self._predictor: tuple[Path, Predictor] | None = None
@@ -198,6 +201,7 @@ class Session(QObject):
             volume=None,
             arrived=0,
             slice_index=middle,
+            options=self.state.options.upright(),
             # Another slice must not stand under this one's number, letters and name.
             preview=shown if shown and shown.header.path == entry.slices[middle].path else None,
             notice="",
@@ -208,7 +212,7 @@ class Session(QObject):
             self.set_preset("DICOM" if entry.slices[middle].window_hu else "Brain")
 
         def work(context: JobContext) -> tuple[CTVolume, Fitness]:
-            volume = load.run(context, on_slice=self._publish_first(context))
+            volume = load.run(context, on_slice=publish_first(context))
             return volume, fitness_of_volume(volume)
 
         self.jobs.submit(
@@ -221,18 +225,6 @@ class Session(QObject):
             ),
             on_published=lambda _first: self._set(preview=None, arrived=1),
         )
-
-    @staticmethod
-    def _publish_first(context: JobContext) -> Callable[[int], None]:
-        """Publishes the arrival of the first slice; later ones are seen with the progress."""
-        seen: list[int] = []
-
-        def arrived(index: int) -> None:
-            if not seen:
-                seen.append(index)
-                context.publish(index)
-
-        return arrived
 
     def _loaded(self, index: int, volume: CTVolume, fitness: Fitness) -> None:
         entries, verdicts = list(self.state.entries), list(self.state.verdicts)
@@ -297,6 +289,10 @@ class Session(QObject):
         level = min(max(window.level_hu, -4096.0), 8192.0)
         self._set(window=DisplayWindow(level, width), preset=preset)
 
+    def set_options(self, **changes: Any) -> None:
+        """Changes how things are shown: fields of :class:`~viewer.model.state.ViewOptions`."""
+        self._set(options=replace(self.state.options, **changes))
+
     @property
     def own_window(self) -> DisplayWindow | None:
         """The selected series' own display window: its middle slice's, if that has one."""
@@ -348,8 +344,10 @@ class Session(QObject):
                 # Why stands beside the model's name.
                 notice="Not scored: press Run to score it all the same."
             )
-        else:
+        elif self.reads_unasked:
             self.run_model()
+        else:
+            self._set(notice="Not scored: press Run to score it.")
 
     def run_model(self, *, asked: bool = False, insist: bool = False) -> None:
         """Scores the selected stack on a worker thread.

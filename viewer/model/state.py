@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sadmil_core.display import PRESETS, DisplayWindow
@@ -69,6 +69,31 @@ class ModelChoice:
     header: CheckpointHeader
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewOptions:
+    """How things are shown, whatever is shown.
+
+    Attributes:
+        is_inverted: Black and white change places, over what the file asks for.
+        is_flipped_across: The picture is turned left to right.
+        is_flipped_down: The picture is turned top to bottom.
+        shows_texts: The corners have their texts.
+        hides_identifiers: Nothing on screen names a patient.
+        cine_hz: Slices a second while cine plays, else 0.
+    """
+
+    is_inverted: bool = False
+    is_flipped_across: bool = False
+    is_flipped_down: bool = False
+    shows_texts: bool = True
+    hides_identifiers: bool = False
+    cine_hz: float = 0.0
+
+    def upright(self) -> ViewOptions:
+        """The same, but the picture as the file has it."""
+        return replace(self, is_inverted=False, is_flipped_across=False, is_flipped_down=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ViewState:
     """Everything the widgets draw. Compare fields by identity to find what changed.
@@ -88,6 +113,7 @@ class ViewState:
         slice_index: The current slice, 0 at the foot end.
         window: The display window.
         preset: Its name, or None after a drag.
+        options: How things are shown.
         records: What became of the stacks that models were asked about.
         model: The chosen model, or None where none could be found.
         models: Those that can be chosen.
@@ -111,6 +137,7 @@ class ViewState:
     slice_index: int = 0
     window: DisplayWindow = PRESETS["Brain"]
     preset: str | None = "Brain"
+    options: ViewOptions = ViewOptions()
     records: dict[RecordKey, ScanRecord]
     model: ModelChoice | None = None
     models: tuple[ModelItem, ...] = ()

@@ -51,22 +51,17 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
         plot.setMenuEnabled(False)
         plot.hideButtons()
         plot.setMouseEnabled(False, False)
-        plot.setLabel("bottom", "a weight, not a probability", color=theme.MUTED)
         for side in ("left", "bottom"):
             plot.getAxis(side).enableAutoSIPrefix(False)
-        plot.getAxis("left").setTextPen(theme.MUTED)
-        plot.getAxis("bottom").setTextPen(theme.MUTED)
         self._wheel = WheelSteps()
         self._bands: list[pg.LinearRegionItem] = []
-        self._curve = plot.plot(pen=pg.mkPen(theme.ACCENT, width=2))
-        self._dots = pg.ScatterPlotItem(size=5, brush=theme.ACCENT, pen=None)
-        self._marks = pg.ScatterPlotItem(size=11, brush=theme.SIGNAL, pen=theme.GROUND)
-        self._threshold = pg.InfiniteLine(
-            angle=90, pen=pg.mkPen(theme.TEXT, width=1.5, style=Qt.PenStyle.DashLine)
-        )
-        self._threshold_text = pg.TextItem(color=theme.TEXT, anchor=(0, 0), fill=theme.GROUND)
-        self._cursor = pg.InfiniteLine(angle=0, pen=pg.mkPen(theme.TEXT, width=1))
-        self._hint = pg.TextItem(color=theme.MUTED, anchor=(0.5, 0.5))
+        self._curve = plot.plot()
+        self._dots = pg.ScatterPlotItem(size=5, pen=None)
+        self._marks = pg.ScatterPlotItem(size=11)
+        self._threshold = pg.InfiniteLine(angle=90)
+        self._threshold_text = pg.TextItem(anchor=(0, 0))
+        self._cursor = pg.InfiniteLine(angle=0)
+        self._hint = pg.TextItem(anchor=(0.5, 0.5))
         for item in (
             self._dots,
             self._marks,
@@ -76,7 +71,37 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
             self._hint,
         ):
             plot.addItem(item, ignoreBounds=True)
+        self._restyle()
         self._show(None)
+
+    def _restyle(self) -> None:
+        """Takes over the colours of the theme."""
+        plot = self.getPlotItem()
+        self.setBackground(theme.GROUND)
+        plot.setLabel("bottom", "a weight, not a probability", color=theme.MUTED)
+        for side in ("left", "bottom"):
+            plot.getAxis(side).setTextPen(theme.MUTED)
+            plot.getAxis(side).setPen(theme.MUTED)
+        self._curve.setPen(pg.mkPen(theme.ACCENT, width=2))
+        self._dots.setBrush(theme.ACCENT)
+        self._marks.setBrush(theme.SIGNAL)
+        self._marks.setPen(theme.GROUND)
+        dashed = pg.mkPen(theme.TEXT, width=1.5, style=Qt.PenStyle.DashLine)
+        self._threshold.setPen(dashed)
+        self._threshold_text.setColor(theme.TEXT)
+        self._threshold_text.fill = pg.mkBrush(theme.GROUND)
+        self._cursor.setPen(pg.mkPen(theme.TEXT, width=1))
+        self._hint.setColor(theme.MUTED)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Draws everything anew in the colours of a new theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange and hasattr(self, "_hint"):
+            self._restyle()
+            state = self._state
+            if state is not None:
+                self.getPlotItem().setLabel("left", _axis_title(state), color=theme.MUTED)
+                self._show(state.result)
 
     def render_state(self, state: ViewState) -> None:
         """Draws what differs from the last state."""

@@ -19,6 +19,7 @@ from sadmil_core import RESEARCH_USE_NOTICE
 from sadmil_core.fitness import FitnessLevel
 from sadmil_core.result import describe_runs, positive_runs, slice_number
 from viewer import theme
+from viewer.privacy import scrub
 from viewer.widgets.elided_label import ElidedLabel
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ class ResultPanel(QWidget):
         self._result.setText(_result_text(result) if result else "no scan probability")
         self._model.setText(_model_text(state.model, result))
         self._caution.setText(_caution(state))
-        self._notice.setText(state.message or state.notice or _doubts(state.fitness))
+        said = state.message or state.notice or _doubts(state.fitness)
+        hides = state.options.hides_identifiers
+        self._notice.setText(scrub(said, state.root) if hides else said)
         self._notice.setToolTip(self._notice.text())
         self._show_progress(state.scoring or state.opening)
 
