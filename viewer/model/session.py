@@ -34,6 +34,7 @@ from viewer.model.choices import model_items
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
 from viewer.model.opening import Opened, make_thumbnails, open_paths, publish_first
 from viewer.model.state import (
+    MODEL_PRESET,
     ModelChoice,
     RecordKey,
     ViewState,
@@ -305,6 +306,9 @@ class Session(QObject):
         if name == "DICOM":
             if self.own_window is not None:
                 self.set_window(self.own_window, "DICOM")
+            return
+        if name == MODEL_PRESET:
+            self._set(preset=name)
             return
         self.set_window(PRESETS[name], name)
 

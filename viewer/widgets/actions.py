@@ -317,6 +317,8 @@ class WindowActions(QObject):
             return
         if self.cine.is_running:
             self.cine.stop()
+        elif self._window.layouts.cancel():
+            return
         elif self._session.is_working:
             self._session.cancel()
         elif self._window.isFullScreen():
