@@ -37,6 +37,7 @@ from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
 from viewer.model.opening import Opened, make_thumbnails, open_paths, publish_first
 from viewer.model.predictors import load_predictor
 from viewer.model.state import (
+    MODEL_PRESET,
     ModelChoice,
     RecordKey,
     ViewState,
@@ -314,6 +315,9 @@ class Session(QObject):
         if name == "DICOM":
             if self.own_window is not None:
                 self.set_window(self.own_window, "DICOM")
+            return
+        if name == MODEL_PRESET:
+            self._set(preset=name)
             return
         self.set_window(PRESETS[name], name)
 

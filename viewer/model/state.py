@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from sadmil_core.result import ScanResult
     from viewer.model.jobs import JobProgress
 
+MODEL_PRESET = "What the model saw"
+"""The preset that is no window: it shows the model's own input."""
 RecordKey = tuple[str, str, int, str]
 
 

@@ -316,6 +316,8 @@ class WindowActions(QObject):
             return
         if self.cine.is_running:
             self.cine.stop()
+        elif self._window.layouts.cancel():
+            return
         elif self._session.is_working:
             self._session.cancel()
         elif self._session.state.inquiry.trial_threshold is not None:

@@ -27,6 +27,7 @@ from viewer.widgets.cheat_sheet import CheatSheet
 from viewer.widgets.error_dialog import ErrorDialog
 from viewer.widgets.file_dialogs import ask_file, ask_folder, ask_save
 from viewer.widgets.files_dialog import FilesDialog
+from viewer.widgets.layouts import Layouts
 from viewer.widgets.model_box import ModelBox
 from viewer.widgets.result_panel import ResultPanel
 from viewer.widgets.series_details import SeriesDetails
@@ -84,6 +85,7 @@ class MainWindow(QMainWindow):
         self.commands = WindowActions(self, self.bindings, Cine(session, settings.cine_hz))
         self.commands.fill()
         self._connect()
+        self.layouts = Layouts(self, self._middle, self._sides)
         if settings.geometry is None or not self.restoreGeometry(settings.geometry):
             # No larger than the screen: the result bar must not hang below its edge.
             self.resize(_SIZE.boundedTo(self.screen().availableSize() - _FRAME))
@@ -101,7 +103,7 @@ class MainWindow(QMainWindow):
 
     def _lay_out(self) -> None:
         middle = QWidget()
-        across = QHBoxLayout(middle)
+        self._middle = across = QHBoxLayout(middle)
         across.setContentsMargins(0, 0, 0, 0)
         across.setSpacing(0)
         across.addWidget(self.slice_view, 1)
@@ -114,6 +116,12 @@ class MainWindow(QMainWindow):
         left.setSizes([420, 300])
         left.setChildrenCollapsible(False)
         left.setHandleWidth(3)
+        self._sides = {
+            "series": left,
+            "slider": self.slider,
+            "strip": self.strip,
+            "curve": self.attention,
+        }
         splitter.addWidget(left)
         splitter.addWidget(middle)
         splitter.addWidget(self.attention)
@@ -180,6 +188,7 @@ class MainWindow(QMainWindow):
         if old is None or old.slice_count != state.slice_count:
             self._align_strip()
         self.commands.render_state(state)
+        self.layouts.render_state(state)
 
     def _align_strip(self) -> None:
         """Gives strip and slider the same vertical axis as the curve."""
@@ -228,6 +237,7 @@ class MainWindow(QMainWindow):
     def reset_view(self) -> None:
         """Fits the slice again, upright, and returns to the brain window."""
         self.slice_view.reset_view()
+        self.layouts.reset_view()
         self._session.set_options(is_inverted=False, is_flipped_across=False, is_flipped_down=False)
         self._session.set_preset("Brain")
 

@@ -21,12 +21,17 @@ from viewer.widgets.text_tiles import TextTiles
 from viewer.widgets.wheel import WheelSteps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from PySide6.QtGui import QKeyEvent, QMouseEvent, QPaintEvent, QWheelEvent
 
     from sadmil_core.dicom import StackGeometry
     from viewer.model.annotations import Annotations, MeasureKind
+    from viewer.model.sight import SeenSlice
     from viewer.model.state import Preview, ViewState
+
+    Pixels = NDArray[np.int16] | NDArray[np.float32]
 
 _MARGIN = 12
 _ROOMY_PX = 560
@@ -60,6 +65,15 @@ class SliceView(QWidget):
         self.measures.changed.connect(self.update)
         self.measures.tool_changed.connect(self._show_tool)
         self._explanation = ExplanationLayer()
+        self.stand_in: Callable[[ViewState], Pixels | None] = lambda _state: None
+        """Gives Hounsfield units to show in place of the slice's own, such as a slab's."""
+        self.seen: Callable[[ViewState], SeenSlice | None] = lambda _state: None
+        """Gives a finished picture to show in place of the windowed slice."""
+        self.caption: Callable[[ViewState], str] = lambda _state: ""
+        """Says what is shown where that is not the plain slice."""
+        self.overlays: list[Callable[[QPainter], None]] = []
+        """What others paint over the slice, in widget coordinates."""
+        self._seen: tuple[SeenSlice, QImage] | None = None
         self._gesture: str | None = None
         self._click: str | None = None
         self._scrolled = 0.0
@@ -97,6 +111,8 @@ class SliceView(QWidget):
         if old is None or old.selected != state.selected or old.root != state.root:
             self.reset_view()
         pixels = self._current_pixels(state)
+        seen = self.seen(state)
+        self._seen = (seen, _image_of(seen)) if seen is not None else None
         if (
             pixels is not self._pixels
             or old is None
@@ -128,6 +144,9 @@ class SliceView(QWidget):
 
     def _current_pixels(self, state: ViewState) -> NDArray[np.int16] | NDArray[np.float32] | None:
         found = state.hu_of(state.slice_index) if state.entry is not None else None
+        if found is not None:
+            instead = self.stand_in(state)
+            found = instead if instead is not None else found
         if found is not None:
             # Views of one slice are made anew each time.
             return self._pixels if self._same_memory(found) else found
@@ -172,6 +191,10 @@ class SliceView(QWidget):
     def _geometry(self) -> StackGeometry | None:
         return self._state.entry.geometry if self._state and self._state.entry else None
 
+    def to_widget(self) -> QTransform:
+        """Image pixels (column, row, counted from the edge) to widget coordinates."""
+        return self._to_widget()
+
     def _to_widget(self) -> QTransform:
         """Image pixels (column, row) to widget coordinates."""
         if self._image is None:
@@ -213,7 +236,12 @@ class SliceView(QWidget):
         else:
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.setTransform(self._to_widget())
-            painter.drawImage(0, 0, self._image)
+            if self._seen is None:
+                painter.drawImage(0, 0, self._image)
+            else:
+                top, left, height, width = self._seen[0].box
+                painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=False)
+                painter.drawImage(QRectF(left, top, width, height), self._seen[1])
             painter.resetTransform()
         if state is None or (state.entry is None and self._image is None):
             return
@@ -221,13 +249,15 @@ class SliceView(QWidget):
         painter.setFont(theme.tabular(self.font()))
         self._explanation.paint(painter, self._to_widget(), state, self.rect())
         self.measures.paint(painter, self._to_widget(), self.rect())
+        for overlay in self.overlays:
+            overlay(painter)
         corners = corner_texts(
             state, zoom=self._zoom, pointer=self._pointer_text(), annotations=self._annotations
         )
         for corner, lines in (
             (_TOP | _LEFT, corners.top_left),
             (_TOP | _RIGHT, corners.top_right),
-            (_BOTTOM | _LEFT, corners.bottom_left),
+            (_BOTTOM | _LEFT, (*self.caption(state).splitlines(), *corners.bottom_left)),
             (_BOTTOM | _RIGHT, corners.bottom_right),
         ):
             self._paint_text(painter, corner, "\n".join(lines))
@@ -427,6 +457,12 @@ class SliceView(QWidget):
             self._pan *= zoom / self._zoom
         self._zoom = zoom
         self.update()
+
+
+def _image_of(seen: SeenSlice) -> QImage:
+    rows, columns, _ = seen.rgb.shape
+    image = QImage(seen.rgb.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
+    return image.convertToFormat(QImage.Format.Format_RGB32)
 
 
 def _preview_of(state: ViewState) -> Preview | None:
