@@ -195,8 +195,8 @@ class Layouts(QObject):
         commands.menu("Layout").addSeparator()
         add = partial(commands.add, menu="Layout")
         add("Slab: single, average, MIP", "S", self.slabs.cycle, "A thick slab of slices")
-        add("Slab thicker", "]", lambda: self._thicken(1))
-        add("Slab thinner", "[", lambda: self._thicken(-1))
+        add("Slab thicker", "Shift+S", lambda: self._thicken(1))
+        add("Slab thinner", "Alt+S", lambda: self._thicken(-1))
         sight = commands.add(
             MODEL_PRESET,
             "7",
