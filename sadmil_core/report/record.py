@@ -10,6 +10,8 @@ from sadmil_core.fitness import FitnessLevel
 from sadmil_core.readout import Candidate
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sadmil_core.dicom import StackEntry
     from sadmil_core.errors import SadmilError
     from sadmil_core.fitness import Fitness
@@ -26,6 +28,7 @@ class ScanRecord:
         fitness: The verdict on the stack; without its pixels, where they could not be read.
         result: Its answer; None where the stack could not or must not be scored.
         failure: Why there is no result; None where there is one.
+        read_at: When an earlier run of the program read it; None where it was this one.
     """
 
     entry: StackEntry
@@ -33,6 +36,7 @@ class ScanRecord:
     fitness: Fitness
     result: ScanResult | None = None
     failure: CodedWarning | None = None
+    read_at: datetime | None = None
 
     @property
     def scored_though_unfit(self) -> bool:

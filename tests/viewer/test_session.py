@@ -17,7 +17,8 @@ from sadmil_core.predict import Predictor
 from tests.studies import write_spot_study
 from tests.tiny_model import write_tiny_model
 from tests.viewer.conftest import wait_until_idle
-from viewer.model.session import SCORING, Session
+from viewer.model.lanes import SCORING
+from viewer.model.session import Session
 
 
 @pytest.fixture

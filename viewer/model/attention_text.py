@@ -12,6 +12,8 @@ from sadmil_core import RESEARCH_USE_NOTICE
 from sadmil_core.result import describe_runs, slice_number
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sadmil_core.result import ScanResult
     from viewer.model.state import ViewState
 
@@ -75,6 +77,11 @@ def probability(value: float) -> str:
     if value > 0.999:
         return "> 0.999"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def time_text(time: datetime) -> str:
+    """A time as the clock on the wall had it, to the minute."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _equals(value: float) -> str:

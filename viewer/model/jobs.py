@@ -19,11 +19,12 @@ from sadmil_core.errors import SadmilError
 from sadmil_core.progress import Cancelled, CancelToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _log = logging.getLogger(__name__)
 _REPORT_EVERY_S = 0.03
 _PACE_KNOWN_AFTER_S = 0.5
+_GLANCE_S = 0.05
 
 
 class UnexpectedError(SadmilError):
@@ -98,6 +99,10 @@ class JobContext:
             return None
         return elapsed / done * (total - done)
 
+    def raise_if_cancelled(self) -> None:
+        """Raises Cancelled once a stop was asked for; reports nothing."""
+        self._token.raise_if_cancelled()
+
     def publish(self, value: Any) -> None:
         """Sends an intermediate value to the GUI thread."""
         self._send("published", value)
@@ -169,6 +174,21 @@ class JobRunner(QObject):
     def is_busy(self, lane: str) -> bool:
         """Whether the lane has a job whose end has not been delivered."""
         return lane in self._lanes
+
+    def wait_for(self, lanes: Iterable[str], context: JobContext) -> None:
+        """Lets more urgent work go first: returns when none of the lanes is busy.
+
+        Args:
+            lanes: Those of the urgent work.
+            context: Of the job that waits, on whose thread it is called.
+
+        Raises:
+            Cancelled: From ``context``.
+        """
+        while any(map(self.is_busy, lanes)):
+            context.raise_if_cancelled()
+            time.sleep(_GLANCE_S)
+        context.raise_if_cancelled()
 
     def is_any_busy(self) -> bool:
         """Whether any lane has a job whose end has not been delivered."""

@@ -21,7 +21,7 @@ from sadmil_core.dicom import (
 )
 from sadmil_core.display import PRESETS, to_gray
 from sadmil_core.errors import DecodeError, InputError
-from sadmil_core.fitness import Fitness, fitness_of_entry
+from sadmil_core.fitness import Fitness, fitness_of_entry, fitness_of_volume
 from viewer.model.state import Preview
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sadmil_core.dicom import StackEntry
+    from sadmil_core.dicom import CTVolume, StackEntry, VolumeLoad
     from viewer.model.jobs import JobContext
 
 THUMBNAIL_PX = 48
@@ -45,15 +45,22 @@ class Opened:
         index: What was found.
         identities: Texts for people.
         verdicts: The fitness of each, by its headers.
+        chosen: The entry to show first.
     """
 
     index: SeriesIndex
     identities: tuple[Identity, ...]
     verdicts: tuple[Fitness, ...]
+    chosen: int
 
 
-def open_paths(paths: Sequence[Path], context: JobContext) -> Opened:
+def open_paths(paths: Sequence[Path], context: JobContext, study: str = "") -> Opened:
     """Indexes files and folders as one; publishes a first slice as a Preview on the way.
+
+    Args:
+        paths: The files and folders.
+        context: Of the job.
+        study: StudyInstanceUID of the study to show first, if it is there.
 
     Raises:
         InputError: None of them holds CT.
@@ -76,11 +83,41 @@ def open_paths(paths: Sequence[Path], context: JobContext) -> Opened:
     if not indexes:
         raise errors[0]
     index = indexes[0] if len(indexes) == 1 else merge_indexes(indexes)
+    return opened_of(index, study)
+
+
+def opened_of(index: SeriesIndex, study: str = "", series: tuple[str, int] | None = None) -> Opened:
+    """An index with what belongs to its entries, which it must have.
+
+    Args:
+        index: The index.
+        study: StudyInstanceUID of the study to show first, if it is there.
+        series: SeriesInstanceUID and stack to show first; the largest if None.
+    """
+
+    def rank(number: int) -> tuple[bool, bool, int]:
+        entry = index.entries[number]
+        is_series = (entry.series_instance_uid, entry.stack_index) == series
+        return entry.study_instance_uid == study, is_series, len(entry.slices)
+
     return Opened(
         index=index,
         identities=tuple(read_identity(entry.slices[0].path) for entry in index.entries),
         verdicts=tuple(fitness_of_entry(entry) for entry in index.entries),
+        chosen=max(range(len(index.entries)), key=rank),
     )
+
+
+def make_demo(context: JobContext) -> Path:
+    """The folder of the synthetic demo study, which is made the first time.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
+    from sadmil_core.paths import cache_dir
+    from sadmil_core.synth.demo import ensure_demo_study
+
+    return ensure_demo_study(cache_dir(), context)
 
 
 def make_thumbnail(entry: StackEntry) -> NDArray[np.uint8] | None:
@@ -121,7 +158,18 @@ def make_thumbnails(
             context.publish((index, thumbnail))
 
 
-def publish_first(context: JobContext) -> Callable[[int], None]:
+def load_judged(load: VolumeLoad, context: JobContext) -> tuple[CTVolume, Fitness]:
+    """Loads a stack and judges it by its pixels; publishes the arrival of the first slice.
+
+    Raises:
+        DecodeError: No slice could be decoded.
+        Cancelled: From ``context``.
+    """
+    volume = load.run(context, on_slice=_publish_first(context))
+    return volume, fitness_of_volume(volume)
+
+
+def _publish_first(context: JobContext) -> Callable[[int], None]:
     """Publishes the arrival of the first slice; later ones are seen with the progress."""
     seen: list[int] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,8 @@ from sadmil_core.errors import (
     UnscorableError,
     WriteError,
 )
-from sadmil_core.fitness import Fitness, fitness_of_entry, fitness_of_volume
+from sadmil_core.fitness import Fitness, fitness_of_entry
 from sadmil_core.modelstore import resolve_model
-from sadmil_core.readout import Candidate, StudyReadout, choose_readouts
 from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
@@ -34,8 +32,17 @@ from viewer.model.annotations import Annotations
 from viewer.model.choices import model_items
 from viewer.model.inquirer import ASKING, Inquirer
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
-from viewer.model.opening import Opened, make_thumbnails, open_paths, publish_first
+from viewer.model.kept import KeptResults
+from viewer.model.lanes import EXPORTING, INDEXING, LOADING, SCORING, THUMBNAILS
+from viewer.model.opening import (
+    Opened,
+    load_judged,
+    make_demo,
+    make_thumbnails,
+    open_paths,
+)
 from viewer.model.predictors import load_predictor
+from viewer.model.readouts import readouts_of
 from viewer.model.state import (
     MODEL_PRESET,
     ModelChoice,
@@ -45,7 +52,7 @@ from viewer.model.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -53,17 +60,8 @@ if TYPE_CHECKING:
 
     from sadmil_core.devices import DeviceChoice, Precision
     from sadmil_core.predict import Predictor
+    from sadmil_core.readout import StudyReadout
 
-INDEXING, LOADING, SCORING, EXPORTING, THUMBNAILS = (
-    "indexing",
-    "loading",
-    "scoring",
-    "exporting",
-    "thumbnails",
-)
-"""The lanes of work. Indexing has its own: while a folder is being looked through, what is open
-goes on loading, and stays if the folder turns out to hold nothing."""
-_GLANCE_S = 0.05
 _FINEST_WINDOW_HU = 1.0
 _WIDEST_WINDOW_HU = 8000.0
 
@@ -93,10 +91,12 @@ class Session(QObject):
         self.state = ViewState(records={}, thumbnails={})
         self.jobs = JobRunner(self)
         self.annotations = Annotations(self)
+        self.kept = KeptResults(self.jobs, device, precision)
+        # Gives a volume that was loaded before anybody asked for it; called on a worker thread.
+        self.prefetched: Callable[[StackEntry], tuple[CTVolume, Fitness] | None] = lambda _: None
         self.reads_unasked = True  # starts the model as soon as a series is open
         self._load = partial(load_predictor, device=device, precision=precision)
         self._predictor: tuple[Path, Predictor] | None = None
-        self._closed = threading.Event()
         self.asked_path: Path | None = None  # what the user last wanted to open
         self.inquirer = Inquirer(
             self,
@@ -114,16 +114,25 @@ class Session(QObject):
         """Indexes a file or folder, then opens its largest series."""
         self.open_paths((path,))
 
-    def open_paths(self, paths: Sequence[Path]) -> None:
+    def open_paths(self, paths: Sequence[Path], study: str = "") -> None:
         """Indexes files and folders as one, then opens the largest series in them.
+
+        Args:
+            paths: The files and folders.
+            study: StudyInstanceUID of the study whose series are meant, if it is there.
+        """
+        self.asked_path = paths[0] if len(paths) == 1 else paths[0].parent
+        self.open_by(lambda context: open_paths(paths, context, study))
+
+    def open_by(self, work: Callable[[JobContext], Opened]) -> None:
+        """Opens what some work finds, on a worker thread.
 
         What is open now stays until the new index is there: a mistyped folder costs nothing.
         """
-        self.asked_path = paths[0] if len(paths) == 1 else paths[0].parent
         self._set(preview=None, message="", opening=JobProgress(0, 0, "reading headers"))
         self.jobs.submit(
             INDEXING,
-            lambda context: open_paths(paths, context),
+            work,
             on_done=self._indexed,
             on_failed=self._opening_failed,
             on_cancelled=lambda: self._set(preview=None, message="Opening cancelled"),
@@ -132,17 +141,10 @@ class Session(QObject):
 
     def open_demo(self) -> None:
         """Makes the synthetic demo study, the first time, and opens it."""
-
-        def work(context: JobContext) -> Path:
-            from sadmil_core.paths import cache_dir
-            from sadmil_core.synth.demo import ensure_demo_study
-
-            return ensure_demo_study(cache_dir(), context)
-
         self._set(opening=JobProgress(0, 0, "making the demo study"), message="")
         self.jobs.submit(
             INDEXING,
-            work,
+            make_demo,
             on_done=self.open_path,
             on_failed=self._opening_failed,
             on_cancelled=lambda: self._set(message="Opening cancelled"),
@@ -164,20 +166,16 @@ class Session(QObject):
             volume=None,
             records={},
         )
-        largest = max(range(len(entries)), key=lambda i: len(entries[i].slices))
-        self.select_series(largest)
+        self.select_series(opened.chosen)
         self.jobs.submit(
             THUMBNAILS,
-            lambda context: make_thumbnails(entries, context, self._wait_for_loading),
+            lambda context: make_thumbnails(
+                entries, context, lambda: self.jobs.wait_for((LOADING,), context)
+            ),
             on_done=lambda _none: None,
             on_failed=self.failed.emit,
             on_published=self._keep_thumbnail,
         )
-
-    def _wait_for_loading(self) -> None:
-        """Lets what the reader waits for go first; called on a worker thread."""
-        while self.jobs.is_busy(LOADING) and not self._closed.wait(_GLANCE_S):
-            pass
 
     def _keep_thumbnail(self, made: tuple[int, NDArray[np.uint8]]) -> None:
         index, thumbnail = made
@@ -220,14 +218,10 @@ class Session(QObject):
         )
         if self.state.preset == "DICOM":
             self.set_preset("DICOM" if entry.slices[middle].window_hu else "Brain")
-
-        def work(context: JobContext) -> tuple[CTVolume, Fitness]:
-            volume = load.run(context, on_slice=publish_first(context))
-            return volume, fitness_of_volume(volume)
-
+        self._recall()
         self.jobs.submit(
             LOADING,
-            work,
+            lambda context: self.prefetched(entry) or load_judged(load, context),
             on_done=lambda loaded: self._loaded(index, *loaded),
             on_failed=self._load_failed,
             on_cancelled=lambda: self._set(
@@ -338,6 +332,7 @@ class Session(QObject):
         self._predictor = None
         self._set(model=choice, notice="", message="")
         self.refresh_models()
+        self._recall()
         if self.state.volume is not None and self.state.record is None:
             self._start_unasked(self.state.volume.entry)
 
@@ -400,6 +395,7 @@ class Session(QObject):
             # The file was replaced since it was chosen: what has read the scan is what counts.
             self._set(model=ModelChoice(path, predictor.model.header))
         self._keep(record)
+        self.kept.keep(record)
         if record.failure is not None:
             self._set(notice=record.failure.message)
             if asked:
@@ -435,14 +431,7 @@ class Session(QObject):
     @property
     def readouts(self) -> tuple[StudyReadout, ...]:
         """Which series speaks for each study, among all: as read, or else by their headers."""
-        sha256 = self.state.model.header.model_sha256 if self.state.model else ""
-        candidates = []
-        for entry in self.state.entries:
-            record = self.state.records.get(record_key(entry, sha256))
-            fitness = fitness_of_entry(entry)
-            unread = Candidate(entry=entry, fitness=fitness, scorable=not fitness.is_unfit)
-            candidates.append(record.candidate if record else unread)
-        return choose_readouts(candidates)
+        return readouts_of(self.state)
 
     def export_csv(self, path: Path) -> None:
         """Writes the slice report of every stack read so far, on a worker thread."""
@@ -470,10 +459,16 @@ class Session(QObject):
 
     def close(self) -> None:
         """Stops all work, without waiting for it."""
-        self._closed.set()
         self.jobs.close()
 
     # -- inside -------------------------------------------------------------------------------
+
+    def _recall(self) -> None:
+        """Shows what the model has said of the stack in an earlier run, before it is loaded."""
+        found = self.kept.recall(self.state)
+        if found is not None:
+            self._keep(found)
+            self._set(notice=found.failure.message if found.failure else "")
 
     def _keep(self, record: ScanRecord) -> None:
         kept: dict[RecordKey, ScanRecord] = dict(self.state.records)

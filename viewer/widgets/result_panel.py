@@ -19,7 +19,7 @@ from sadmil_core import RESEARCH_USE_NOTICE
 from sadmil_core.fitness import FitnessLevel
 from sadmil_core.result import describe_runs, positive_runs, slice_number
 from viewer import theme
-from viewer.model.attention_text import probability
+from viewer.model.attention_text import probability, time_text
 from viewer.privacy import scrub
 from viewer.widgets.elided_label import ElidedLabel
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sadmil_core.fitness import Fitness
     from sadmil_core.result import ScanResult
     from viewer.model.jobs import JobProgress
-    from viewer.model.state import ModelChoice, ViewState
+    from viewer.model.state import ViewState
 
 _HEIGHT = 64
 _RUNS_NAMED = 4
@@ -112,7 +112,7 @@ class ResultPanel(QWidget):
         self._show_fitness(state.fitness)
         self._show_decision(state)
         self._result.setText(_result_text(result) if result else "no scan probability")
-        self._model.setText(_model_text(state.model, result))
+        self._model.setText(_model_text(state))
         self._caution.setText(_caution(state))
         said = state.message or state.notice or _doubts(state.fitness)
         hides = state.options.hides_identifiers
@@ -199,13 +199,17 @@ def _slices_text(result: ScanResult) -> str:
     return f"marked slices {describe_runs(result.slice_positive)}, {peak}"
 
 
-def _model_text(model: ModelChoice | None, result: ScanResult | None) -> str:
+def _model_text(state: ViewState) -> str:
+    model, result, record = state.model, state.result, state.record
     if model is None:
         return "no model"
     text = f"model {model.header.name}, {model.header.model_sha256[:12]}"
     if result is not None:
         took = sum(result.execution.seconds.values())
         text += f", {result.execution.device} {result.execution.precision}, {took:.1f} s"
+    if record is not None and record.read_at is not None:
+        # First, so that it is not what is cut off: the number is not of just now.
+        text = f"read {time_text(record.read_at)}: {text}"
     return text
 
 
