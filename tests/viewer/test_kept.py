@@ -89,7 +89,6 @@ def test_a_changed_file_is_read_anew(qtbot, later, study, reads):
 def test_another_precision_does_not_take_the_result(qtbot, kept, study, tiny):
     other = Session(device="cpu", precision="bf16")
     other.choose_model(tiny)
-    assert other.kept.recall(other.state) is None
     other.open_path(study)
     qtbot.waitUntil(lambda: other.state.selected is not None, timeout=10_000)
     assert other.state.record is None

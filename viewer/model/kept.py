@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sadmil_core.resultcache import ReadSettings, ResultCache
 from viewer.model.state import record_key
 
 if TYPE_CHECKING:
+    from sadmil_core.dicom import StackEntry
     from sadmil_core.errors import SadmilError
     from sadmil_core.report import ScanRecord
     from viewer.model.jobs import JobRunner
@@ -33,18 +34,20 @@ class KeptResults:
         self.settings = ReadSettings(device=device, precision=precision)
         self._jobs = jobs
 
-    def recall(self, state: ViewState) -> ScanRecord | None:
-        """What the chosen model has said of the selected stack in an earlier run.
+    def recall(self, state: ViewState, entry: StackEntry | None) -> dict[str, Any]:
+        """What the chosen model has said of a stack in an earlier run, as changes of the state.
 
-        None where this run knows better. It takes about a millisecond.
+        It takes about a millisecond; there is nothing to be changed where this run knows better.
         """
-        entry, model = state.entry, state.model
-        if entry is None or model is None:
-            return None
-        identity = model.header.identity
-        if record_key(entry, identity.sha256) in state.records:
-            return None
-        return self.cache.get(entry, identity, self.settings)
+        if entry is None or state.model is None:
+            return {}
+        identity = state.model.header.identity
+        key = record_key(entry, identity.sha256)
+        found = None if key in state.records else self.cache.get(entry, identity, self.settings)
+        if found is None:
+            return {}
+        notice = found.failure.message if found.failure else ""
+        return {"records": {**state.records, key: found}, "notice": notice}
 
     def keep(self, record: ScanRecord) -> None:
         """Writes a record, on a worker thread; one that cannot be written is done without."""

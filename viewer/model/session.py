@@ -212,13 +212,12 @@ class Session(QObject):
             options=self.state.options.upright(),
             # Another slice must not stand under this one's number, letters and name.
             preview=shown if shown and shown.header.path == entry.slices[middle].path else None,
-            notice="",
             message="",
             opening=JobProgress(0, len(entry.slices), "loading slices"),
+            **{"notice": "", **self.kept.recall(self.state, entry)},
         )
         if self.state.preset == "DICOM":
             self.set_preset("DICOM" if entry.slices[middle].window_hu else "Brain")
-        self._recall()
         self.jobs.submit(
             LOADING,
             lambda context: self.prefetched(entry) or load_judged(load, context),
@@ -332,7 +331,7 @@ class Session(QObject):
         self._predictor = None
         self._set(model=choice, notice="", message="")
         self.refresh_models()
-        self._recall()
+        self._set(**self.kept.recall(self.state, self.state.entry))
         if self.state.volume is not None and self.state.record is None:
             self._start_unasked(self.state.volume.entry)
 
@@ -462,13 +461,6 @@ class Session(QObject):
         self.jobs.close()
 
     # -- inside -------------------------------------------------------------------------------
-
-    def _recall(self) -> None:
-        """Shows what the model has said of the stack in an earlier run, before it is loaded."""
-        found = self.kept.recall(self.state)
-        if found is not None:
-            self._keep(found)
-            self._set(notice=found.failure.message if found.failure else "")
 
     def _keep(self, record: ScanRecord) -> None:
         kept: dict[RecordKey, ScanRecord] = dict(self.state.records)
