@@ -31,9 +31,14 @@ def _user_dir(variable: str, default: str) -> Path:
     return Path(os.environ.get(variable) or default)
 
 
+def user_data_dir() -> Path:
+    """The folder of what is the user's own, such as labels (``SADMIL_DATA_DIR``)."""
+    return _user_dir("SADMIL_DATA_DIR", platformdirs.user_data_dir(APP_NAME, False))
+
+
 def user_models_dir() -> Path:
     """The folder of the user's own checkpoints (``SADMIL_DATA_DIR``/models if that is set)."""
-    return _user_dir("SADMIL_DATA_DIR", platformdirs.user_data_dir(APP_NAME, False)) / "models"
+    return user_data_dir() / "models"
 
 
 def cache_dir() -> Path:

@@ -30,6 +30,7 @@ from sadmil_core.result import DecisionRule, Execution, ModelIdentity, ScanResul
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sadmil_core.devices import DeviceChoice, Precision
     from sadmil_core.dicom import StackEntry
 
 _log = logging.getLogger(__name__)
@@ -64,8 +65,8 @@ class ReadSettings:
         precision: ``fp32`` or ``bf16``.
     """
 
-    device: str
-    precision: str
+    device: DeviceChoice
+    precision: Precision
 
 
 def series_digest(entry: StackEntry) -> str | None:

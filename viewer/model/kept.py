@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from sadmil_core.errors import WriteError
 from sadmil_core.resultcache import ReadSettings, ResultCache
 from viewer.model.state import record_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sadmil_core.devices import DeviceChoice, Precision
     from sadmil_core.dicom import StackEntry
     from sadmil_core.errors import SadmilError
     from sadmil_core.report import ScanRecord
+    from sadmil_core.result import ModelIdentity
     from viewer.model.jobs import JobRunner
     from viewer.model.state import ViewState
 
@@ -29,7 +34,7 @@ class KeptResults:
         precision: At which precision.
     """
 
-    def __init__(self, jobs: JobRunner, device: str, precision: str) -> None:
+    def __init__(self, jobs: JobRunner, device: DeviceChoice, precision: Precision) -> None:
         self.cache = ResultCache()
         self.settings = ReadSettings(device=device, precision=precision)
         self._jobs = jobs
@@ -57,6 +62,26 @@ class KeptResults:
             on_done=lambda _kept: None,
             on_failed=_note,
         )
+
+    def read_through(
+        self,
+        entry: StackEntry,
+        model: ModelIdentity,
+        read_stack: Callable[[StackEntry], ScanRecord],
+    ) -> ScanRecord:
+        """What is known of a stack, or else what reading it says, which is kept.
+
+        Called on worker threads.
+        """
+        known = self.cache.get(entry, model, self.settings)
+        if known is not None:
+            return known
+        record = read_stack(entry)
+        try:
+            self.cache.put(record, self.settings)
+        except WriteError as error:
+            _note(error)
+        return record
 
     def clear(self) -> None:
         """Forgets all results."""

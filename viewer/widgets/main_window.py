@@ -36,6 +36,7 @@ from viewer.widgets.settings_dialog import SettingsDialog
 from viewer.widgets.slice_slider import SliceSlider
 from viewer.widgets.slice_strip import SliceStrip
 from viewer.widgets.slice_view import SliceView
+from viewer.widgets.studies import Studies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +87,7 @@ class MainWindow(QMainWindow):
         self.commands.fill()
         self._connect()
         self.layouts = Layouts(self, self._middle, self._sides)
+        self.studies = Studies(self, self._left)
         if settings.geometry is None or not self.restoreGeometry(settings.geometry):
             # No larger than the screen: the result bar must not hang below its edge.
             self.resize(_SIZE.boundedTo(self.screen().availableSize() - _FRAME))
@@ -110,7 +112,7 @@ class MainWindow(QMainWindow):
         across.addWidget(self.slider)
         across.addWidget(self.strip)
         splitter = QSplitter(Qt.Orientation.Horizontal)
-        left = QSplitter(Qt.Orientation.Vertical)
+        self._left = left = QSplitter(Qt.Orientation.Vertical)
         left.addWidget(self.series_list)
         left.addWidget(self.details)
         left.setSizes([420, 300])
@@ -189,6 +191,7 @@ class MainWindow(QMainWindow):
             self._align_strip()
         self.commands.render_state(state)
         self.layouts.render_state(state)
+        self.studies.render_state(state)
 
     def _align_strip(self) -> None:
         """Gives strip and slider the same vertical axis as the curve."""
@@ -290,6 +293,7 @@ class MainWindow(QMainWindow):
         """Lets the user change the settings."""
         dialog = SettingsDialog(self._settings, self._session, self.commands.cine, self)
         dialog.bindings_wanted.connect(self.show_bindings)
+        self.studies.add_settings(dialog)
         dialog.show()
 
     def show_files(self) -> None:
@@ -363,7 +367,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Asks first while work is under way; then stops it."""
-        if self._session.is_working and self.isVisible():
+        if (self._session.is_working or self.studies.worklist.is_running) and self.isVisible():
             answer = QMessageBox.question(
                 self, "Close", "Work is still under way. Stop it and close?"
             )
@@ -374,6 +378,7 @@ class MainWindow(QMainWindow):
             self._settings.geometry = self.saveGeometry()
         self._settings.cine_hz = self.commands.cine.speed_hz
         self.hide()
+        self.studies.worklist.close()
         self._session.close()
         event.accept()
 

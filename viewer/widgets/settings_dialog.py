@@ -74,7 +74,7 @@ class SettingsDialog(QDialog):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        self._form = form = QFormLayout()
         form.setVerticalSpacing(12)
         form.setHorizontalSpacing(18)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -87,8 +87,7 @@ class SettingsDialog(QDialog):
             ("Keys", self.keys),
             ("Log", self.log),
         ):
-            form.addRow(label, field)
-            field.setAccessibleName(f"{label} {getattr(field, 'text', str)()}".strip())
+            self.add_row(label, field)
         note = QLabel("The log and the settings hold no names of patients, files or folders.")
         note.setProperty("role", "muted")
         note.setWordWrap(True)
@@ -101,6 +100,11 @@ class SettingsDialog(QDialog):
         layout.addWidget(note)
         layout.addStretch()
         layout.addWidget(buttons)
+
+    def add_row(self, label: str, field: QWidget) -> None:
+        """Adds a setting of another part of the window below the others."""
+        self._form.addRow(label, field)
+        field.setAccessibleName(f"{label} {getattr(field, 'text', str)()}".strip())
 
     def _set_theme(self, index: int) -> None:
         self._settings.theme = list(Theme)[index]
