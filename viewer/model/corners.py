@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sadmil_core.dicom import direction_letters
+from sadmil_core.dicom import side_letters
 from sadmil_core.result import slice_number
 from viewer.model.annotations import SliceKey
 
@@ -112,21 +112,9 @@ def _place(state: ViewState, annotations: Annotations | None) -> tuple[str, ...]
 
 
 def edge_letters(geometry: StackGeometry, options: ViewOptions) -> tuple[str, str, str, str]:
-    """The side of the patient at the left, right, top and bottom edge of the picture.
-
-    Args:
-        geometry: Of the stack; its orientation must be known.
-        options: Whether the picture is turned round.
-
-    Returns:
-        One letter each: the strongest alone, for with a tilted gantry "AH" reads as noise.
-    """
-
-    def letter(direction: tuple[float, float, float], sign: float) -> str:
-        x, y, z = (sign * part for part in direction)
-        return direction_letters((x, y, z))[:1]
-
-    across = -1.0 if options.is_flipped_across else 1.0
-    down = -1.0 if options.is_flipped_down else 1.0
-    row, column = geometry.row_direction, geometry.column_direction
-    return letter(row, -across), letter(row, across), letter(column, -down), letter(column, down)
+    """The side of the patient at the left, right, top and bottom edge, the picture as shown."""
+    return side_letters(
+        geometry,
+        flipped_across=options.is_flipped_across,
+        flipped_down=options.is_flipped_down,
+    )
