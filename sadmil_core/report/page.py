@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sadmil_core.report.record import ScanRecord
     from sadmil_core.result import ScanResult
 
-MOST_KEY_IMAGES = 8
+MOST_KEY_IMAGES = 10
 _STRONGEST = 4
 _APART = 2
 """Slices of the strongest that are no peaks lie at least so far from another, or they would all
@@ -107,7 +107,7 @@ def make_page(
         subject = _named(record.entry, identity)
     else:
         record = pseudonyms.hide_record(record)
-        subject = _uids(record.entry)
+        subject = _uids(record.entry, "hash")
     return Page(
         record=record,
         header=header,
@@ -181,15 +181,15 @@ def _named(entry: StackEntry, identity: Identity | None) -> tuple[tuple[str, str
     found = (
         ("Patient", about),
         ("Patient ID", identity.patient_id),
-        ("Study date", identity.study_date),
+        ("Study date", identity.date_text),
         ("Study", identity.study_description),
         ("Series", identity.series_description),
     )
     return (*((label, text) for label, text in found if text), *_uids(entry))
 
 
-def _uids(entry: StackEntry) -> tuple[tuple[str, str], ...]:
+def _uids(entry: StackEntry, what: str = "UID") -> tuple[tuple[str, str], ...]:
     return (
-        ("Study UID", entry.study_instance_uid),
-        ("Series UID", f"{entry.series_instance_uid}, stack {entry.stack_index}"),
+        (f"Study {what}", entry.study_instance_uid),
+        (f"Series {what}", f"{entry.series_instance_uid}, stack {entry.stack_index}"),
     )

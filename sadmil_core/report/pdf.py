@@ -23,8 +23,10 @@ from sadmil_core.report.sheet import (
     MUTED,
     WIDTH_MM,
     Sheet,
+    elide,
     house_style,
     line_mm,
+    width_mm,
 )
 from sadmil_core.result import describe_runs, positive_runs, slice_number
 
@@ -41,8 +43,10 @@ _MARGIN = 14.0
 _WIDE = WIDTH_MM - 2 * _MARGIN
 _FOOT = HEIGHT_MM - 13.0
 _GAP = 4.0
-_CARD_HEIGHT = 33.0
-_CURVE_HEIGHT = 30.0
+_CARD_HEIGHT = 28.0
+_CURVE_HEIGHT, _TALL_CURVE = 27.0, 48.0
+_WORDS_HEIGHT = 46.0  # what runs and doubts are left before the curve grows
+_CAPTION = 5.2
 _SIGNAL, _SIGNAL_GROUND = "#a34700", "#fdeeda"
 _CURVE = "#0072B2"
 _SIGNS = {FitnessLevel.OK: "", FitnessLevel.CAUTION: "△ ", FitnessLevel.UNFIT: "✕ "}
@@ -103,7 +107,7 @@ def _draw(sheet: Sheet, page: Page, number: str) -> None:
 def _draw_head(sheet: Sheet, page: Page) -> float:
     sheet.text(_MARGIN, 11.0, "SA-DMIL slice report", size=15, bold=True)
     notice = RESEARCH_USE_NOTICE.upper()
-    wide = sheet.width_mm(notice, 8.5, bold=True) + 6.0
+    wide = width_mm(notice, 8.5, bold=True) + 6.0
     left = WIDTH_MM - _MARGIN - wide
     sheet.box(left, 11.0, wide, 6.6, fill=INK)
     sheet.text(left + wide / 2, 12.6, notice, size=8.5, bold=True, colour="white", align="center")
@@ -119,7 +123,7 @@ def _draw_head(sheet: Sheet, page: Page) -> float:
     y += line_mm(8.0) + 0.6
     for label, words in page.subject:
         sheet.text(_MARGIN, y, label, colour=MUTED, size=7.5)
-        sheet.text(_MARGIN + 22.0, y, sheet.elide(words, _WIDE - 22.0, 7.5), size=7.5)
+        sheet.text(_MARGIN + 22.0, y, elide(words, _WIDE - 22.0, 7.5), size=7.5)
         y += line_mm(7.5)
     return y
 
@@ -157,8 +161,8 @@ def _draw_verdicts(sheet: Sheet, page: Page, y: float) -> float:
         sheet.box(x, y, wide, 17.5, fill=fill, edge=edge)
         inner = wide - 6.0
         sheet.text(x + 3.0, y + 1.7, label, size=7.5, colour=MUTED)
-        sheet.text(x + 3.0, y + 5.7, sheet.elide(word, inner, 13, bold=True), size=13, bold=True)
-        sheet.text(x + 3.0, y + 12.7, sheet.elide(below, inner, 7.5), size=7.5)
+        sheet.text(x + 3.0, y + 5.7, elide(word, inner, 13, bold=True), size=13, bold=True)
+        sheet.text(x + 3.0, y + 12.7, elide(below, inner, 7.5), size=7.5)
     return y + 17.5
 
 
@@ -180,9 +184,12 @@ def _draw_pictures(sheet: Sheet, page: Page, y: float) -> float:
     sheet.text(_MARGIN, y, page.pictures_title, size=9.5, bold=True)
     name = f" ({page.preset})" if page.preset else ""
     shown = f"W {window.width_hu:.0f}  L {window.level_hu:.0f}{name}; letters: side of the patient"
+    result = page.record.result
+    if result is not None:
+        shown += f"; right: {result.rule.slice_score}, ● marked"
     sheet.text(WIDTH_MM - _MARGIN, y + 0.4, shown, size=7.5, colour=MUTED, align="right")
     y += line_mm(9.5) + 0.8
-    across = 3 if len(page.pictures) <= 3 else 4
+    across = min(max(len(page.pictures), 3), 5)
     gap = 2.0
     wide = (_WIDE - (across - 1) * gap) / across
     rows = -(-len(page.pictures) // across)
@@ -193,10 +200,10 @@ def _draw_pictures(sheet: Sheet, page: Page, y: float) -> float:
             page,
             picture,
             _MARGIN + column * (wide + gap),
-            y + row * (wide + 6.2),
+            y + row * (wide + _CAPTION),
             wide,
         )
-    return y + rows * (wide + 6.2)
+    return y + rows * (wide + _CAPTION)
 
 
 def _draw_picture(
@@ -233,9 +240,9 @@ def _draw_picture(
     if geometry.has_positions:
         words += f",  {geometry.position_at(at):.1f} mm"
     is_marked = result is not None and bool(result.slice_positive[at])
-    sheet.text(x, y + wide + 0.5, words, size=7.5, bold=is_marked)
+    sheet.text(x, y + wide + 0.5, elide(words, wide - 12.5, 7.5), size=7.5)
     if result is not None:
-        score = f"{'● marked ' if is_marked else ''}{float(result.slice_score[at]):.3f}"
+        score = f"{'● ' if is_marked else ''}{float(result.slice_score[at]):.3f}"
         colour = _SIGNAL if is_marked else MUTED
         sheet.text(
             x + wide, y + wide + 0.5, score, size=7.5, bold=is_marked, colour=colour, align="right"
@@ -280,7 +287,9 @@ def _draw_curve(sheet: Sheet, page: Page, y: float) -> float:
     name, heading = _meaning(page, result)
     sheet.text(_MARGIN, y, heading, size=9.5, bold=True)
     y += line_mm(9.5) + 5.0
-    axes = sheet.axes(_MARGIN + 11.0, y, _WIDE - 11.0, _CURVE_HEIGHT)
+    free = _FOOT - _CARD_HEIGHT - _WORDS_HEIGHT - 2 * _GAP - y
+    height = min(max(free, _CURVE_HEIGHT), _TALL_CURVE)
+    axes = sheet.axes(_MARGIN + 11.0, y, _WIDE - 11.0, height)
     score, threshold = result.slice_score, result.slice_threshold
     numbers = np.arange(1, len(score) + 1)
     for first, last in positive_runs(result.slice_positive):
@@ -321,7 +330,7 @@ def _draw_curve(sheet: Sheet, page: Page, y: float) -> float:
     axes.set_xlabel(f"slice, {way}   (▲ printed above)", labelpad=2)
     axes.set_ylabel(name)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
-    return y + _CURVE_HEIGHT + 8.5
+    return y + height + 8.5
 
 
 def _label_run(axes: Axes, first: int, last: int, count: int) -> None:
@@ -406,11 +415,13 @@ def _draw_doubts(sheet: Sheet, page: Page, x: float, y: float, width: float, roo
     record, end = page.record, y + room
     sheet.text(x, y, "Fitness and warnings", size=9.5, bold=True)
     y += line_mm(9.5) + 0.8
-    said = [
+    # Why there is no number comes first: the tiles above point here.
+    said = [f"{record.failure.code}: {record.failure.message}"] if record.failure else []
+    said += [
         f"{_SIGNS[reason.level]}{reason.level}: {reason.message}"
         for reason in record.fitness.reasons
     ]
-    said += [f"{warning.code}: {warning.message}" for warning in record.warnings]
+    said += [f"{w.code}: {w.message}" for w in record.warnings if w is not record.failure]
     if not said:
         sheet.text(x, y, "Nothing speaks against the series; no warnings.", size=7.5, colour=MUTED)
         return

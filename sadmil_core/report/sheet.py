@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties
+    from matplotlib.ft2font import FT2Font
 
 WIDTH_MM, HEIGHT_MM = 210.0, 297.0
 INK, MUTED, FAINT, GROUND = "#1a1a1a", "#595959", "#c8c8c8", "#f2f2f2"
-_MM_PER_INCH, _POINTS_PER_INCH, _DPI = 25.4, 72.0, 300.0
+_MM_PER_INCH, _POINTS_PER_INCH = 25.4, 72.0
 _LINE = 1.32  # from line to line, in sizes of the font
 _FAMILY = "DejaVu Sans"  # comes with matplotlib: the same everywhere
 _STYLE: Any = {
@@ -57,13 +57,10 @@ class Sheet:
     """
 
     def __init__(self) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as MatplotlibFigure
 
         size = (WIDTH_MM / _MM_PER_INCH, HEIGHT_MM / _MM_PER_INCH)
-        self.figure: Figure = MatplotlibFigure(figsize=size, dpi=_DPI)
-        # To measure letters with; nothing is drawn on it.
-        self._renderer = FigureCanvasAgg(self.figure).get_renderer()  # type: ignore[no-untyped-call]
+        self.figure: Figure = MatplotlibFigure(figsize=size)
 
     def text(
         self,
@@ -90,42 +87,6 @@ class Sheet:
             parse_math=False,
         )
 
-    def width_mm(self, words: str, size: float, *, bold: bool = False) -> float:
-        """How wide a line of text is."""
-        wide, _, _ = self._renderer.get_text_width_height_descent(
-            drawable(words), _font(size, bold), ismath=False
-        )
-        return float(wide) / _DPI * _MM_PER_INCH
-
-    def wrap(self, words: str, width: float, size: float) -> list[str]:
-        """A text in lines that fit; a word that is longer than a line is broken."""
-        lines, line = [], ""
-        for word in drawable(words).split(" "):
-            longer = f"{line} {word}" if line else word
-            if self.width_mm(longer, size) <= width:
-                line = longer
-                continue
-            lines += [line] if line else []
-            while word and self.width_mm(word, size) > width:
-                fits = max(1, self._count_fitting(word, width, size))
-                lines.append(word[:fits])
-                word = word[fits:]
-            line = word
-        return [*lines, line] if line else lines
-
-    def _count_fitting(self, word: str, width: float, size: float) -> int:
-        return bisect_right(
-            range(1, len(word) + 1), width, key=lambda n: self.width_mm(word[:n], size)
-        )
-
-    def elide(self, words: str, width: float, size: float, *, bold: bool = False) -> str:
-        """A line, cut with an ellipsis where it is wider than ``width``."""
-        if self.width_mm(words, size, bold=bold) <= width:
-            return words
-        while words and self.width_mm(f"{words}…", size, bold=bold) > width:
-            words = words[:-1]
-        return f"{words.rstrip()}…"
-
     def paragraph(
         self,
         x: float,
@@ -142,10 +103,10 @@ class Sheet:
         Returns:
             Where the next line would begin.
         """
-        wrapped = self.wrap(words, width, size)
+        wrapped = wrap(words, width, size)
         if len(wrapped) > lines:
             rest = " ".join(wrapped[lines - 1 :])
-            wrapped = [*wrapped[: lines - 1], self.elide(rest, width, size)]
+            wrapped = [*wrapped[: lines - 1], elide(rest, width, size)]
         for line in wrapped:
             self.text(x, y, line, size=size, colour=colour)
             y += line_mm(size)
@@ -185,6 +146,43 @@ class Sheet:
         return self.figure.add_axes(place)
 
 
+def width_mm(words: str, size: float, *, bold: bool = False) -> float:
+    """How wide a line of text is, at most: without kerning."""
+    em = size / _POINTS_PER_INCH * _MM_PER_INCH
+    return em * sum(_advance_em(letter, bold) for letter in drawable(words))
+
+
+def wrap(words: str, width: float, size: float) -> list[str]:
+    """A text in lines that fit; a word that is longer than a line is broken."""
+    lines, line = [], ""
+    for word in drawable(words).split(" "):
+        longer = f"{line} {word}" if line else word
+        if width_mm(longer, size) <= width:
+            line = longer
+            continue
+        lines += [line] if line else []
+        while width_mm(word, size) > width and len(word) > 1:
+            fits = max(1, _count_fitting(word, width, size))
+            lines.append(word[:fits])
+            word = word[fits:]
+        line = word
+    return [*lines, line] if line else lines
+
+
+def elide(words: str, width: float, size: float, *, bold: bool = False) -> str:
+    """A line, cut with an ellipsis where it is wider than ``width``."""
+    if width_mm(words, size, bold=bold) <= width:
+        return words
+    room = width - width_mm("…", size, bold=bold)
+    return f"{words[: _count_fitting(words, room, size, bold=bold)].rstrip()}…"
+
+
+def _count_fitting(words: str, width: float, size: float, *, bold: bool = False) -> int:
+    """How many letters from the first on fit."""
+    lengths = range(1, len(words) + 1)
+    return bisect_right(lengths, width, key=lambda n: width_mm(words[:n], size, bold=bold))
+
+
 def line_mm(size: float) -> float:
     """From line to line."""
     return _LINE * size / _POINTS_PER_INCH * _MM_PER_INCH
@@ -201,15 +199,23 @@ def drawable(words: str) -> str:
     return "".join(c if ord(c) in known else "\u25a1" for c in spaced)
 
 
+@lru_cache(maxsize=2)
+def _font(bold: bool) -> FT2Font:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    weight = "bold" if bold else "normal"
+    return get_font(findfont(FontProperties(family=_FAMILY, weight=weight)))
+
+
 @lru_cache(maxsize=1)
 def _known_letters() -> frozenset[int]:
-    from matplotlib.font_manager import findfont, get_font
-
-    return frozenset(get_font(findfont(_font(8.0, False))).get_charmap())
+    return frozenset(_font(False).get_charmap())
 
 
-@lru_cache(maxsize=64)
-def _font(size: float, bold: bool) -> FontProperties:
-    from matplotlib.font_manager import FontProperties
-
-    return FontProperties(family=_FAMILY, size=size, weight="bold" if bold else "normal")
+@lru_cache(maxsize=4096)
+def _advance_em(letter: str, bold: bool) -> float:
+    """How far a letter moves the pen, in sizes of the font."""
+    font = _font(bold)
+    font.set_size(_POINTS_PER_INCH, _POINTS_PER_INCH)  # matplotlib draws with the same font
+    advance = font.load_char(ord(letter)).linearHoriAdvance
+    return float(advance) / 65536 / _POINTS_PER_INCH  # which is in 16.16 pixels

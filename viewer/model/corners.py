@@ -10,7 +10,7 @@ from sadmil_core.result import slice_number
 from viewer.model.annotations import SliceKey
 
 if TYPE_CHECKING:
-    from sadmil_core.dicom import Identity, StackGeometry
+    from sadmil_core.dicom import StackGeometry
     from viewer.model.annotations import Annotations
     from viewer.model.state import ViewOptions, ViewState
 
@@ -80,15 +80,8 @@ def _people(state: ViewState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     about = " ".join(filter(None, (identity.sex, identity.age)))
     name = identity.patient_name.replace("^", " ").strip()
     who = tuple(filter(None, (name, identity.patient_id, about)))
-    date = study_date_text(identity)
+    date = identity.date_text
     return who, tuple(filter(None, (identity.institution, identity.study_description, date)))
-
-
-def study_date_text(identity: Identity) -> str:
-    """The study's date with hyphens, or as the file has it where it is no date."""
-    date = identity.study_date
-    is_date = len(date) == 8 and date.isdigit()
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if is_date else date
 
 
 def _place(state: ViewState, annotations: Annotations | None) -> tuple[str, ...]:
