@@ -17,7 +17,7 @@ from sadmil_core.modelstore import DEFAULT_MODEL, resolve_model
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sadmil_core.dicom import CTVolume, SeriesIndex, SkippedFile
+    from sadmil_core.dicom import CTVolume, SeriesIndex
     from sadmil_core.named_series import NamedSeries
     from sadmil_core.report import ScanRecord
 
@@ -87,10 +87,11 @@ def _read_at_once(paths: list[Path], scoring: options.Scoring, reports: Reports)
     reports.require_no_input(inputs | ({scoring.manifest} if scoring.manifest else set()))
     records = _read_all(index, scoring, reports)
     from sadmil_core.readout import choose_readouts
+    from sadmil_core.report.record import all_skipped
 
     readouts = choose_readouts((record.candidate for record in records), scoring.named)
     # Printed first: a full disk must not cost what was computed.
-    skipped = _all_skipped(index, records)
+    skipped = all_skipped(index.skipped, records)
     lost = [file for file in skipped if file.reason.is_failure]
     print_records(records, readouts, lost)
     complain_of_readouts(readouts, scoring.named)
@@ -115,11 +116,3 @@ def _read_manifest(path: Path | None) -> dict[str, NamedSeries]:
     from sadmil_core.named_series import read_manifest
 
     return {} if path is None else read_manifest(path)
-
-
-def _all_skipped(index: SeriesIndex, records: list[ScanRecord]) -> list[SkippedFile]:
-    """The files passed over while indexing, and those whose pixels could not be decoded."""
-    found = {file.path: file for file in index.skipped}
-    for record in records:
-        found.update({file.path: file for file in record.entry.skipped})
-    return [found[path] for path in sorted(found)]

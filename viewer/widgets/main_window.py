@@ -25,7 +25,8 @@ from viewer.widgets.attention_panel import AttentionPanel
 from viewer.widgets.bindings_dialog import BindingsDialog
 from viewer.widgets.cheat_sheet import CheatSheet
 from viewer.widgets.error_dialog import ErrorDialog
-from viewer.widgets.file_dialogs import ask_file, ask_folder, ask_save
+from viewer.widgets.exports import Exports
+from viewer.widgets.file_dialogs import ask_file, ask_folder
 from viewer.widgets.files_dialog import FilesDialog
 from viewer.widgets.layouts import Layouts
 from viewer.widgets.model_box import ModelBox
@@ -86,6 +87,7 @@ class MainWindow(QMainWindow):
         self.commands.fill()
         self._connect()
         self.layouts = Layouts(self, self._middle, self._sides)
+        self.exports = Exports(self)
         if settings.geometry is None or not self.restoreGeometry(settings.geometry):
             # No larger than the screen: the result bar must not hang below its edge.
             self.resize(_SIZE.boundedTo(self.screen().availableSize() - _FRAME))
@@ -228,11 +230,8 @@ class MainWindow(QMainWindow):
             self._session.choose_model(str(file))
 
     def ask_export(self) -> None:
-        """Lets the user choose where the slice report goes."""
-        # No identifier in the default name.
-        file = ask_save(self, "Export slice report", "slice_report.csv", "CSV (*.csv)")
-        if file:
-            self._session.export_csv(file)
+        """Lets the user choose what to export, and where to."""
+        self.exports.ask()
 
     def reset_view(self) -> None:
         """Fits the slice again, upright, and returns to the brain window."""
