@@ -164,8 +164,8 @@ QComboBox {{ background: {c.raised}; border: 1px solid {c.line}; border-radius: 
 QComboBox QAbstractItemView {{ background: {c.raised}; border: 1px solid {c.line};
   selection-background-color: {c.checked}; }}
 QTreeWidget::item {{ padding: 3px; }}
-QCheckBox, QRadioButton {{ background: transparent; spacing: 8px; padding: 2px; border: 1px solid transparent;
-  border-radius: 4px; }}
+QCheckBox, QRadioButton {{ background: transparent; spacing: 8px; padding: 2px;
+  border: 1px solid transparent; border-radius: 4px; }}
 QCheckBox:focus, QRadioButton:focus {{ border-color: {c.accent}; }}
 QRadioButton:disabled {{ color: {c.disabled}; }}
 QRadioButton::indicator {{ width: 13px; height: 13px; border: 1px solid {c.muted};

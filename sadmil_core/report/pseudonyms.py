@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _KEY_BYTES = 32
 _HASH_BYTES = 8
 _SHORT = 5  # a file's name of less than this, without a letter, is but a number
-_UID = re.compile(r"(?<![\w.])[0-2](?:\.\d+){4,}(?![\w.]*\w)")
+UID = re.compile(r"(?<![\w.])[0-2](?:\.\d+){4,}(?![\w.]*\w)")
+"""A UID within a text: five numbers at least, so that versions are none."""
 # A root, a drive or a share, then everything up to the last separator before a quote or an end.
 _PATH = re.compile(r"""(?:[A-Za-z]:\\|(?<![\w.<])/|\\\\)(?:[^'":;<>|\n]*[/\\])?[^\s'":;,<>|]*""")
 
@@ -92,7 +93,7 @@ class Pseudonyms:
             longest_first = sorted(wanted, key=len, reverse=True)
             known = "|".join(re.escape(name) for name in longest_first)
             text = re.sub(rf"(?<!\w)(?:{known})(?!\w)", self._matched, text)
-        return _UID.sub(self._matched, _PATH.sub(self._matched, text))
+        return UID.sub(self._matched, _PATH.sub(self._matched, text))
 
     def _matched(self, match: re.Match[str]) -> str:
         return self.of(match.group())

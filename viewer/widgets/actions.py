@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QSizePolicy, QToolBar, QToolButton, QWidget
 
 from sadmil_core.display import PRESETS
+from viewer.log_folder import open_log_folder
 from viewer.model.annotations import MeasureKind, SliceKey
 from viewer.model.bindings import Bindings, Command
 from viewer.model.exporting import ExportKind
@@ -278,6 +279,7 @@ class WindowActions(QObject):
         add, window = partial(self.add, menu="Help"), self._window
         add("Keys and mouse", "F1", window.show_cheat_sheet)
         add("Change keys and mouse…", "Ctrl+F1", window.show_bindings)
+        add("Open log folder", "", open_log_folder, "What to look into when something went wrong")
         self.menu("Help").addSeparator()
         add("About the model", "F2", window.show_model)
         add("About sadmil-viewer", "Shift+F1", window.show_about)
