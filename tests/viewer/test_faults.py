@@ -18,10 +18,12 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QLabel, QPushButton
 
 from sadmil_core.dicom import Identity
+from sadmil_core.errors import WriteError
 from sadmil_core.paths import log_dir, user_models_dir
 from tests.tiny_model import write_tiny_model
 from tests.viewer.conftest import wait_until_idle
 from viewer.faults import FaultCatcher, crash_error
+from viewer.log_folder import open_log_folder
 from viewer.logs import ProgramLog
 from viewer.model.jobs import UnexpectedError, unexpected
 from viewer.privacy import Scrubber, names_of, scrub
@@ -340,3 +342,16 @@ def test_the_log_folder_is_in_the_help_menu(window, monkeypatch):
     assert action in window.commands.menu("Help").actions()
     action.trigger()
     assert [Path(each) for each in opened] == [log_dir()]
+
+
+def test_what_the_user_can_mend_is_told_as_that(window, catcher, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SADMIL_CACHE_DIR", str(tmp_path / "file"))
+    try:
+        open_log_folder()
+    except WriteError as error:
+        sys.excepthook(WriteError, error, error.__traceback__)
+    (dialog,) = shown(window)
+    assert "could not be made" in dialog.text
+    assert "UnexpectedError" not in dialog.text
+    dialog.close()

@@ -441,7 +441,7 @@ class Session(QObject):
 
     def report_fault(self, error: BaseException) -> None:
         """Tells the user of a fault that nothing else has caught."""
-        self.failed.emit(unexpected(error))
+        self.failed.emit(error if isinstance(error, SadmilError) else unexpected(error))
 
     def close(self) -> None:
         """Stops all work, without waiting for it."""
