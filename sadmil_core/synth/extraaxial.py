@@ -163,7 +163,7 @@ def draw_falcine(
 
 
 def draw_tentorial(
-    host: Host, rng: np.random.Generator, *, thick_mm: Range = (2.0, 5.0)
+    host: Host, rng: np.random.Generator, *, thick_mm: Range = (1.5, 4.0)
 ) -> list[Edit]:
     """Draws a subdural sheet on one side of the tentorium.
 
@@ -184,7 +184,8 @@ def draw_tentorial(
     layer *= np.clip(1.0 + 0.3 * smooth_field(rng, host, shell.box, 14.0), 0.2, 1.8)
     # Seen through a thick slice, the sloping sheet is as wide as the slice is thick.
     blur = max(host.thickness_mm, host.spacing_mm[0])
-    share = np.clip((layer - np.abs(height_mm)) / np.float32(blur) + 0.5, 0.0, 1.0)
+    share = np.clip((layer + blur - 2 * np.abs(height_mm)) / np.float32(blur), 0.0, 1.0)
+    share *= np.clip(1.6 * layer / (layer + 0.5 * blur), 0.0, 1.0)  # mixed with brain
     share = (share * (layer > 0.3) * _inside(shell)).astype(np.float32)
     hu = float(rng.uniform(52.0, 74.0))
     return [_edit(host, shell, "subdural", share, np.full(share.shape, hu, np.float32))]
@@ -369,7 +370,7 @@ def _sylvian(shell: Shell, side: float) -> Floats:
 
 def _cisterns(shell: Shell) -> Floats:
     region = window(np.abs(shell.x), -1.0, 0.36, 0.08) * window(shell.y, -0.4, 0.35, 0.1)
-    out: Floats = region * window(shell.z, 0.2, 0.42, 0.05)
+    out: Floats = region * window(shell.z, 0.18, 0.37, 0.05)
     return out
 
 

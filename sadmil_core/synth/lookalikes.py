@@ -153,7 +153,7 @@ def draw_streaks(host: Host, rng: np.random.Generator) -> list[Edit]:
     The change is laid into the posterior fossa as a whole, with the host's own texture.
     """
     shell = shell_of(host)
-    strength = float(rng.uniform(4.0, 14.0))
+    strength = float(rng.uniform(3.0, 9.0))
     angle = rng.normal(0.0, 0.12, 3)
     pattern = np.zeros(shell.x.shape, np.float32)
     for turn in angle:
