@@ -13,7 +13,17 @@ import typer
 from rich.console import Console
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
-from sadmil_core.cli import bench, demo, evaluate, index, metrics, predict, prepare, train
+from sadmil_core.cli import (
+    bench,
+    demo,
+    evaluate,
+    index,
+    metrics,
+    predict,
+    prepare,
+    train,
+    train_default,
+)
 from sadmil_core.cli.manifest import manifest_app
 from sadmil_core.cli.weights import weights_app
 from sadmil_core.errors import SadmilError
@@ -38,6 +48,7 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(manifest_app, name="manifest")
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
+app.command("train-default")(train_default.train_default)
 app.command("demo")(demo.demo)
 app.command("bench")(bench.bench)
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from sadmil_core.synth.host import Host
 
 STORE, _LABELS = "store", "labels"
+PLAIN = "plain"
+"""Ends the name of a host as it is: held out of training, to see what it reads as."""
 _TRIES = 8
 _SLICES = (24, 42)  # of a phantom
 
@@ -99,7 +101,8 @@ def write_cohort(
     processes work at a time. The same for the same hosts and recipe.
 
     Returns:
-        The scans, a patient to a host; ``site`` is ``host`` or ``phantom``.
+        The scans, a patient to a host; ``site`` is ``host``, ``phantom``, or ``plain`` for a host
+        into which nothing was put.
     """
     writer = StoreWriter(folder / STORE, recipe.preprocess.grid)
     writer.sweep()
@@ -109,6 +112,7 @@ def write_cohort(
         for name, host in sorted(hosts.items())
         for number in range(recipe.scans_per_host)
     ]
+    jobs += [(f"{name}/{PLAIN}", host, -1) for name, host in sorted(hosts.items())]
     jobs += [(f"phantom/{number}", None, number) for number in range(recipe.phantoms)]
     waiting = [job for job in jobs if job[0] not in writer]
     if waiting:
@@ -125,11 +129,14 @@ def write_cohort(
 
 def _write(folder: Path, recipe: Recipe, name: str, host: Host | None, number: int) -> None:
     rng = np.random.default_rng(seed_for("cohort", recipe.seed, name))
-    positive = number % 2 == 1
+    positive = number % 2 == 1 and number >= 0
     grid = recipe.preprocess.grid
     kinds: Mapping[str, NDArray[np.bool_]]
     if host is None:
         hu, truth, kinds, position = _phantom(rng, grid, positive)
+    elif number < 0:
+        hu, truth, kinds = host.hu, np.zeros(host.hu.shape, np.bool_), {}
+        position = host.position_mm
     else:
         hu, truth, kinds = _inserted(host, rng, positive)
         position = host.position_mm
@@ -206,16 +213,17 @@ def _labels_path(folder: Path, name: str) -> Path:
 
 def _described(folder: Path, name: str) -> ManifestScan:
     labels = json.loads(_labels_path(folder, name).read_text(encoding="utf-8"))
-    host = name.rpartition("/")[0]
+    host, _, number = name.rpartition("/")
     return ManifestScan(
         scan_id=name,
-        patient_id=name if host == "phantom" else host,
+        # Phantoms are dealt in pairs, so that each part of them has both classes.
+        patient_id=f"phantom/{int(number) // 2}" if host == "phantom" else host,
         label=any(labels["slices"]),
         subtypes={kind: kind in labels["kinds"] for kind in SUBTYPES},
         slices=tuple(
             SliceLabel(slice_index=at, label=bool(flag)) for at, flag in enumerate(labels["slices"])
         ),
-        site="phantom" if host == "phantom" else "host",
+        site=PLAIN if name.endswith(f"/{PLAIN}") else "phantom" if host == "phantom" else "host",
     )
 
 
