@@ -12,6 +12,7 @@ from sadmil_core.cli.console import complain
 from sadmil_core.cli.progress_bar import progress_bar
 
 _PHANTOM_LICENSE = "MIT"
+_METHOD = "Wu et al., MICCAI 2023, arXiv 2307.09457 (the method)"
 
 
 def train_default(
