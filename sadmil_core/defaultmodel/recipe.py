@@ -67,7 +67,6 @@ CANDIDATES = (
     Candidate(name="s1-0.5", alpha=0.5),
     Candidate(name="s2-0.1", alpha=0.1, order=2),
     Candidate(name="s2-0.5", alpha=0.5, order=2),
-    Candidate(name="s1-0.5-gap", alpha=0.5, graph=GraphConfig(gap_aware=True)),
 )
 
 
@@ -100,9 +99,9 @@ class Recipe:
     phantoms: int = 80
     folds: int = 4
     validation_hosts: int = 2
-    encoder_epochs: int = 6
-    final_epochs: int = 10
-    head_epochs: int = 15
+    encoder_epochs: int = 4
+    final_epochs: int = 7
+    head_epochs: int = 12
     seeds: int = 5
     candidates: tuple[Candidate, ...] = CANDIDATES
     augment: AugmentConfig = field(default_factory=_augment)
@@ -131,6 +130,7 @@ class Recipe:
             augment=self.augment,
             length=LengthConfig(epochs=epochs, patience=0, save_every_steps=100),
             seed=self.seed,
+            precision="bf16",
         )
 
     def head_run(self, candidate: Candidate, seed: int) -> TrainingConfig:
