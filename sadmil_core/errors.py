@@ -96,3 +96,7 @@ class EvaluationError(SadmilError):
 
 class WriteError(SadmilError):
     """A file could not be written; nothing of it is left behind."""
+
+
+class ExperimentError(SadmilError):
+    """An experiment that is not finished, or whose folder cannot be used."""

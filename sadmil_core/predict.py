@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -31,11 +31,20 @@ if TYPE_CHECKING:
     from sadmil_core.dicom import CTVolume, StackEntry
     from sadmil_core.model.sadmil import PooledBag
     from sadmil_core.model.trained import TrainedModel
-    from sadmil_core.preprocess import Bag
 
 _DEFAULT_CHUNK = {"cpu": 1, "cuda": 16, "mps": 8}
 _log = logging.getLogger(__name__)
 _PHASE = "reading with the model"
+
+
+class Instances(Protocol):
+    """What can be encoded: a scan's slices, or variants of one."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def instances(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Those from ``start`` to ``stop`` as (n, channels, rows, columns) in [0, 1]."""
 
 
 def require_scorable(entry: StackEntry) -> None:
@@ -175,11 +184,45 @@ class Predictor:
             )
         return sigmoid(float(pooled.logit) / result.rule.temperature)
 
-    def _encode(self, bag: Bag, progress: Progress, warnings: list[CodedWarning]) -> torch.Tensor:
-        """Encodes a bag in order, falling back where memory is short; (S, D) fp32 on the CPU."""
+    def encode(
+        self, bag: Instances, progress: Progress = no_progress, phase: str = _PHASE
+    ) -> torch.Tensor:
+        """Encodes slices in order.
+
+        Args:
+            bag: The slices as the network sees them.
+            progress: Called after each chunk; may raise Cancelled.
+            phase: What progress calls it.
+
+        Returns:
+            (S, D) fp32 on the CPU.
+
+        Raises:
+            DeviceError: Memory does not suffice for a single slice, even on the CPU.
+            Cancelled: From ``progress``.
+        """
+        with self._lock, torch.no_grad():
+            return self._encode(bag, progress, [], phase)
+
+    def pool(self, h_SD: torch.Tensor, entry: StackEntry) -> PooledBag:
+        """Pools encoded slices of a stack; differentiable outside ``torch.inference_mode``."""
+        with self._lock, torch.no_grad():
+            h_pad_D = self._pad_features(len(h_SD), [])
+        if h_pad_D is not None:
+            h_pad_D = h_pad_D.clone()  # made in inference mode it could not be differentiated
+        return self.model.module.pool(h_SD, h_pad_D, position_mm_S=_positions(entry))
+
+    def _encode(
+        self,
+        bag: Instances,
+        progress: Progress,
+        warnings: list[CodedWarning],
+        phase: str = _PHASE,
+    ) -> torch.Tensor:
+        """As :meth:`encode`, noting what had to be departed from."""
         parts: list[torch.Tensor] = []
         done, total = 0, len(bag)
-        progress(0, total, _PHASE)
+        progress(0, total, phase)
         while done < total:
             x = bag.instances(done, done + self._chunk)
             h_ND = self._try_chunk(x, warnings)
@@ -187,7 +230,7 @@ class Predictor:
                 continue  # with smaller chunks, or on the CPU
             parts.append(h_ND)
             done += len(x)
-            progress(done, total, _PHASE)
+            progress(done, total, phase)
         return torch.cat(parts)
 
     def _try_chunk(

@@ -92,13 +92,14 @@ def _run(chosen: argparse.Namespace) -> int:
     from PySide6.QtWidgets import QApplication
 
     from viewer.qt_log import quiet_qt
+    from viewer.settings import Settings
     from viewer.theme import apply_theme
 
     quiet_qt()
     app = QApplication(sys.argv[:1])
     app.setApplicationName("sadmil-viewer")
     app.setApplicationVersion(__version__)
-    apply_theme(app)
+    apply_theme(app, Settings().theme)
     window = make_window(chosen.model, device=chosen.device, precision=chosen.precision)
     _catch_faults(window.session)
     return _show(app, window, chosen)

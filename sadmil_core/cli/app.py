@@ -17,6 +17,7 @@ from sadmil_core.cli import (
     bench,
     demo,
     evaluate,
+    features,
     index,
     metrics,
     predict,
@@ -24,7 +25,9 @@ from sadmil_core.cli import (
     train,
     train_default,
 )
+from sadmil_core.cli.experiment import experiment_app
 from sadmil_core.cli.manifest import manifest_app
+from sadmil_core.cli.synth import synth_app
 from sadmil_core.cli.weights import weights_app
 from sadmil_core.errors import SadmilError
 from sadmil_core.openmp import wait_passively
@@ -46,9 +49,12 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("metrics")(metrics.metrics)
 app.add_typer(weights_app, name="weights")
 app.add_typer(manifest_app, name="manifest")
+app.add_typer(experiment_app, name="experiment")
 app.command("prepare")(prepare.prepare)
+app.command("features")(features.features)
 app.command("train")(train.train)
 app.command("train-default")(train_default.train_default)
+app.add_typer(synth_app, name="synth")
 app.command("demo")(demo.demo)
 app.command("bench")(bench.bench)
 

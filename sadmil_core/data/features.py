@@ -117,7 +117,7 @@ def write_features(
 def _encode(module: SaDmil, instances: torch.Tensor, device: torch.device) -> NDArray[np.float32]:
     parts = []
     with torch.inference_mode():
-        for part in instances.split(_CHUNK):
+        for part in torch.split(instances, _CHUNK):
             x = part.to(device, memory_format=torch.channels_last)
             parts.append(module.encode(x).float().cpu())
     features: NDArray[np.float32] = torch.cat(parts).numpy()
@@ -131,17 +131,17 @@ def _identity(model_sha256: str, info: StoredScan) -> str:
 def _write(
     path: Path, features: NDArray[np.float32], position_mm: NDArray[np.float32], identity: str
 ) -> None:
-    arrays = {"features": features, "identity": np.array(identity)}
-    if not np.isnan(position_mm).any():
-        arrays["position_mm"] = position_mm
+    known = {} if np.isnan(position_mm).any() else {"position_mm": position_mm}
     with replacing(path) as stream:
-        np.savez(stream, **arrays)
+        np.savez(
+            stream, allow_pickle=False, features=features, identity=np.array(identity), **known
+        )
 
 
 def _shape(path: Path, identity: str) -> tuple[int, ...] | None:
     """The shape of features that are there and of the same network and pixels."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if str(arrays["identity"]) == identity:
                 shape: tuple[int, ...] = arrays["features"].shape
                 return shape

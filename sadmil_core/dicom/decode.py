@@ -235,6 +235,28 @@ def read_stored(header: SliceHeader) -> NDArray[np.integer]:
         return words
 
 
+def read_padding(header: SliceHeader) -> NDArray[np.bool_]:
+    """Where one slice is padding (PixelPaddingValue 0028,0120), which decoding turns to air.
+
+    Args:
+        header: Of the slice.
+
+    Returns:
+        bool (rows, columns), all False where the file names no padding.
+
+    Raises:
+        DecodeError: As for :func:`decode_hu`.
+    """
+    if header.padding is None or header.is_volume:
+        return np.zeros((header.rows, header.columns), np.bool_)
+    with _meaning_decode_errors(header):
+        _check_unchanged(header)
+        words = _read_words(header)
+        if _fits_stored_bits(header):
+            _clear_unused_bits(words, header)
+        return _is_padding(words, header.padding)
+
+
 def digest_stored(header: SliceHeader) -> bytes:
     """A fingerprint of a slice's stored values.
 

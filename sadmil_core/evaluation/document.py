@@ -139,10 +139,11 @@ def _group(each: GroupNumbers) -> dict[str, Any]:
 
 
 def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {key: _estimate(each) for key, each in estimates.items()}
+    return {key: estimate_document(each) for key, each in estimates.items()}
 
 
-def _estimate(each: Estimate) -> dict[str, Any]:
+def estimate_document(each: Estimate) -> dict[str, Any]:
+    """A number, its interval, what both rest on, and why there is none."""
     found: dict[str, Any] = {
         "value": each.value,
         "low": each.low,

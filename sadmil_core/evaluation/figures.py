@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES = ("-", "--", "-.", ":")
-_GREY = "#6b6b6b"
+GREY = "#6b6b6b"
 _BLEED = "#f3d9cc"
 _SPECTRUM_BINS = 12
 _STYLE: Any = {
@@ -43,7 +43,7 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
-    "axes.edgecolor": _GREY,
+    "axes.edgecolor": GREY,
     "axes.linewidth": 0.8,
     "legend.frameon": False,
     "legend.fontsize": 8,
@@ -78,7 +78,7 @@ def pictures(assessment: Assessment) -> tuple[Picture, ...]:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Figure, list[str]]]:
+def svg_figure(width: float, height: float) -> Iterator[tuple[Figure, list[str]]]:
     """A figure, drawn without pyplot, hence without a display; its SVG when the block ends."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -105,10 +105,10 @@ def _curves(assessment: Assessment) -> Picture | None:
     labels = cohort.scan_label[known] == 1
     if labels.all() or not labels.any():
         return None
-    with _figure(7.6, 3.7) as (figure, svg):
+    with svg_figure(7.6, 3.7) as (figure, svg):
         roc, pr = figure.subplots(1, 2)
-        roc.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="chance")
-        pr.axhline(labels.mean(), color=_GREY, linewidth=0.8, label="chance (prevalence)")
+        roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="chance")
+        pr.axhline(labels.mean(), color=GREY, linewidth=0.8, label="chance (prevalence)")
         for at, model in enumerate(assessment.models):
             _draw_curves(roc, pr, model.scorer, known, cohort, model.name, _line(at))
         if len(assessment.models) == 1:
@@ -155,9 +155,9 @@ def _reliability(assessment: Assessment) -> Picture | None:
     models = [model for model in assessment.models if model.reliability]
     if not models:
         return None
-    with _figure(7.6, 3.5) as (figure, svg):
+    with svg_figure(7.6, 3.5) as (figure, svg):
         curve, histogram = figure.subplots(1, 2, width_ratios=(1, 1.1))
-        curve.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="calibrated")
+        curve.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="calibrated")
         offset = 0.008
         for at, model in enumerate(models):
             bins, style = model.reliability, _line(at) | {"linewidth": 1.0}
@@ -205,7 +205,7 @@ def _spectrum(assessment: Assessment) -> Picture | None:
         return None
     # The highest bin ends at alternation from slice to slice, half a cycle each.
     frequency = (np.arange(_SPECTRUM_BINS) + 0.5) / (2 * _SPECTRUM_BINS)
-    with _figure(7.6, 3.3) as (figure, svg):
+    with svg_figure(7.6, 3.3) as (figure, svg):
         axes = figure.subplots()
         for at, (model, (power, white)) in enumerate(shown):
             style = _line(at)
@@ -258,7 +258,7 @@ def _attention(model: ModelAssessment) -> Picture | None:
     if not chosen:
         return None
     rows = (len(chosen) + 1) // 2
-    with _figure(7.6, 2.2 * rows + 0.2) as (figure, svg):
+    with svg_figure(7.6, 2.2 * rows + 0.2) as (figure, svg):
         grid = figure.subplots(rows, 2, squeeze=False).ravel()
         for axes, each in zip(grid, chosen, strict=False):
             _draw_attention(axes, model, each)
@@ -287,6 +287,6 @@ def _draw_attention(axes: Axes, model: ModelAssessment, chosen: ChosenScan) -> N
     axes.plot(x[called], values[called], "o", color=COLOURS[0], markersize=3)
     if scan.rule.score == "attention" and scan.attention.sum() > 0:
         limit = scan.rule.threshold(len(scan)) * len(scan) / scan.attention.sum()
-        axes.axhline(limit, color=_GREY, linewidth=0.8, linestyle="--")
+        axes.axhline(limit, color=GREY, linewidth=0.8, linestyle="--")
     axes.set_title(f"{chosen.why}\np = {scan.scan_probability:.3f}", fontsize=8)
     axes.set(xlim=(0.5, len(scan) + 0.5), ylim=(0, None), xlabel="slice", ylabel="S·a")

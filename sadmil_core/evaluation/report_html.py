@@ -105,7 +105,8 @@ def html_text(
     )
 
 
-def _number(estimate: Estimate | None, *, signed: bool = False) -> Cell:
+def number_cell(estimate: Estimate | None, *, signed: bool = False) -> Cell:
+    """A number with its interval; a dash, and why, where there is none."""
     if estimate is None:
         return Cell(text="-", kind="none", why="has no meaning here")
     if estimate.value is None:
@@ -152,7 +153,7 @@ def result_grids(assessment: Assessment) -> list[Grid]:
         if not used:
             continue
         rows = tuple(
-            Row(title=name, cells=tuple(_number(row[at]) for at in used), lead=is_model)
+            Row(title=name, cells=tuple(number_cell(row[at]) for at in used), lead=is_model)
             for name, is_model, row in asked
         )
         head = (_head(keys[at], [row[at] for _, _, row in asked]) for at in used)
@@ -225,7 +226,7 @@ def _comparison_grids(assessment: Assessment) -> list[Grid]:
         Row(
             title=name,
             cells=tuple(
-                _number(numbers.get(measure.key), signed=True)
+                number_cell(numbers.get(measure.key), signed=True)
                 for measure in (MEASURE_BY_KEY[key] for key in _COMPARED)
             ),
         )
@@ -268,7 +269,7 @@ def _seed_grids(assessment: Assessment) -> list[Grid]:
                 Row(
                     title=_full_title(key),
                     cells=(
-                        _number(mean),
+                        number_cell(mean),
                         Cell(text=f"{group.spread[key]:.4f}" if key in group.spread else "-"),
                     ),
                 )
@@ -301,7 +302,7 @@ def _group_grid(model: ModelAssessment) -> Grid:
             family = group.family
             rows.append(Row(title=family))
         counts = (Cell(text=str(group.positives)), Cell(text=str(group.negatives)))
-        numbers = tuple(_number(each.estimates[key]) for key in GROUP_MEASURES)
+        numbers = tuple(number_cell(each.estimates[key]) for key in GROUP_MEASURES)
         small = " (small)" if group.is_small else ""
         rows.append(Row(title=f"{group.title}{small}", cells=(*counts, *numbers)))
     return Grid(

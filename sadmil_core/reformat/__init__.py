@@ -5,6 +5,7 @@ sagittal and slab views, which a tilted or unevenly spaced stack would show dist
 """
 
 from sadmil_core.reformat.plane import Plane, PlaneImage, Projection, reformat_plane
+from sadmil_core.reformat.slab import SlabImage, make_slab, slab_shares
 from sadmil_core.reformat.volume import RegularVolume, make_regular
 
 __all__ = [
@@ -12,6 +13,9 @@ __all__ = [
     "PlaneImage",
     "Projection",
     "RegularVolume",
+    "SlabImage",
     "make_regular",
+    "make_slab",
     "reformat_plane",
+    "slab_shares",
 ]

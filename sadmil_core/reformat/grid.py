@@ -82,7 +82,7 @@ def plan_grid(entry: StackEntry, item_bytes: int = 2) -> Grid:
     Raises:
         ReformatError: The files do not say where the pixels lie, or say it impossibly.
     """
-    _require_places(entry)
+    require_places(entry)
     geometry = entry.geometry
     axes = _axes(geometry)
     pixel_mm = np.array([geometry.row_spacing_mm, geometry.column_spacing_mm])
@@ -110,7 +110,12 @@ def plan_grid(entry: StackEntry, item_bytes: int = 2) -> Grid:
     )
 
 
-def _require_places(entry: StackEntry) -> None:
+def require_places(entry: StackEntry) -> None:
+    """Refuses a stack whose pixels lie nobody knows where.
+
+    Raises:
+        ReformatError: Positions, orientation or pixel size are not known, or it is flat.
+    """
     geometry = entry.geometry
     lacks = [
         what

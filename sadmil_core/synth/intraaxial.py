@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from sadmil_core.synth.host import HostUnfit, Tissue
 from sadmil_core.synth.lesions import Edit
@@ -36,6 +36,7 @@ MEDIAN_ML, SPREAD = 12.0, 1.0
 _OEDEMA_BELOW_BRAIN_HU = 13.0
 _RIGID_MM = 14.0  # tissue this close to the inner table moves less and less
 _MOVE_ACROSS_MM = 2.6  # between thicker slices interpolation would show
+_HALF_HEAD_MM = 65.0  # across
 _LEAST_IVH_ML = 0.35
 
 
@@ -63,7 +64,7 @@ class Site:
 SITES: Mapping[str, Site] = {
     "putamen": Site(weight=0.33, x=(0.30, 0.46), y=(-0.08, 0.28), z=(0.42, 0.6), depth_mm=18),
     "thalamus": Site(
-        weight=0.15, x=(0.09, 0.22), y=(-0.25, 0.02), z=(0.44, 0.58), depth_mm=25, most_ml=25
+        weight=0.15, x=(0.1, 0.27), y=(-0.25, 0.02), z=(0.44, 0.58), depth_mm=25, most_ml=16
     ),
     "frontal": Site(weight=0.14, x=(0.15, 0.65), y=(0.25, 0.8), z=(0.42, 0.88), depth_mm=9),
     "parietal": Site(weight=0.16, x=(0.2, 0.75), y=(-0.6, 0.1), z=(0.58, 0.9), depth_mm=9),
@@ -306,6 +307,9 @@ def _centre(
     x, y, z = host.place[(slice(None), *every)]
     least = max(site.depth_mm, min(0.62 * radius_mm, 20.0))
     fit = (host.tissue[every] == Tissue.BRAIN) & (host.depth_mm[every] >= least)
+    # A clot beside the falx or the third ventricle would be cut flat by it.
+    clear = min(0.75 * radius_mm / _HALF_HEAD_MM, 0.95 * site.x[1]) if site.x[0] > 0 else 0.0
+    fit &= np.abs(x) >= clear
     for values, (low, high) in ((np.abs(x), site.x), (y, site.y), (z, site.z)):
         fit &= (values >= low) & (values <= high)
     found = np.flatnonzero(fit)
@@ -327,7 +331,7 @@ def _room(host: Host, box: Box, side: float, depth_mm: float = 1.0) -> Floats:
     """Where in a box blood may lie: inside the skull, on its side of the falx."""
     room = np.clip(host.depth_mm[box] / np.float32(depth_mm) - 0.3, 0.0, 1.0)
     if side:
-        x = host.place[(0, *box)] * np.float32(side * 65.0)  # half a head is about 65 mm wide
+        x = host.place[(0, *box)] * np.float32(side * _HALF_HEAD_MM)
         room = room * np.clip(x / np.float32(1.5) - 0.3, 0.0, 1.0)
     out: Floats = room.astype(np.float32)
     return out
@@ -455,6 +459,6 @@ def _levels(
         depth = np.broadcast_to(back_mm, fluid.shape)[here]
         height = float(np.quantile(depth, 1.0 - amount * rng.uniform(0.6, 1.0)))
         level = np.maximum(
-            level, np.where(x * side > -0.01, 1 / (1 + np.exp((height - back_mm) / sharp)), 0.0)
+            level, np.where(x * side > -0.01, special.expit((back_mm - height) / sharp), 0.0)
         )
     return level.astype(np.float32)

@@ -14,7 +14,7 @@ from sadmil_core.dicom import (
     SliceHeader,
     read_headers,
 )
-from sadmil_core.dicom.decode import decode_hu
+from sadmil_core.dicom.decode import decode_hu, read_padding
 from tests.synthetic import (
     encoded_hu,
     write_series,
@@ -60,14 +60,14 @@ def test_unsigned_padding_above_the_signed_range(tmp_path: Path) -> None:
     assert decoded.tolist() == [[-1000, -1024, 40, 80]]
 
 
+def _pad_corner(dataset: Dataset, z: int) -> None:
+    words = np.frombuffer(dataset.PixelData, np.uint16).copy()
+    words[:3] = 63536
+    dataset.PixelData = words.tobytes()
+
+
 def test_padding_that_needs_more_bits_than_are_stored_is_still_padding(tmp_path: Path) -> None:
     """Some scanners pad 12-bit images with 63536: cut to 12 bits that would be dense bone."""
-
-    def pad_corner(dataset: Dataset, z: int) -> None:
-        words = np.frombuffer(dataset.PixelData, np.uint16).copy()
-        words[:3] = 63536
-        dataset.PixelData = words.tobytes()
-
     decoded = _decoded(
         tmp_path,
         hu=np.full((1, 6, 8), 40),
@@ -75,7 +75,7 @@ def test_padding_that_needs_more_bits_than_are_stored_is_still_padding(tmp_path:
         bits_stored=12,
         intercept=-1024,
         padding=63536,
-        change=pad_corner,
+        change=_pad_corner,
     )
     assert decoded[0].tolist() == [-1000] * 3 + [40] * 5
 
@@ -119,3 +119,31 @@ def test_padding_in_a_fractional_rescale_is_air_too(tmp_path: Path) -> None:
     assert decoded.tolist() == [[-1000, 0.5, 40.5, 80.5]]
     decoded = _decoded(tmp_path, hu=hu, intercept=0.5, padding=0)
     assert decoded.tolist() == [[-999.5, -1000, 40.5, 80.5]]
+
+
+def test_padding_can_be_told_from_air_of_the_same_value(tmp_path: Path) -> None:
+    hu = np.full((1, 4, 4), -1000)
+    hu[0, 0] = -3024
+    (path,) = write_series(tmp_path, hu=hu, intercept=-1024, padding=-2000)
+    header = _header(path)
+    assert (decode_hu(header) == -1000).all()
+    assert read_padding(header).tolist() == [[True] * 4] + [[False] * 4] * 3
+
+
+def test_padding_of_more_bits_than_are_stored_can_be_told_too(tmp_path: Path) -> None:
+    hu = np.full((1, 2, 4), 40)
+    (path,) = write_series(
+        tmp_path,
+        hu=hu,
+        signed=False,
+        intercept=-1024,
+        padding=63536,
+        bits_stored=12,
+        change=_pad_corner,
+    )
+    assert read_padding(_header(path)).ravel().tolist() == [True] * 3 + [False] * 5
+
+
+def test_without_a_padding_value_nothing_is_padding(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, hu=np.full((1, 4, 4), -1000))
+    assert not read_padding(_header(path)).any()

@@ -215,7 +215,7 @@ def test_pan_and_zoom_leave_window_and_slice_alone_and_r_resets(
 def test_digits_choose_the_presets(qtbot, read_window, key, name):
     qtbot.keyClick(read_window, key)
     assert read_window.session.state.window == PRESETS[name]
-    assert read_window._presets[name].isChecked()
+    assert read_window.commands.presets[name].isChecked()
 
 
 def test_marked_slices_are_framed_and_named_in_words(read_window):
@@ -243,22 +243,22 @@ def test_export_writes_where_the_user_says(qtbot, read_window, tmp_path, monkeyp
         return str(target), ""
 
     monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
-    read_window._export.trigger()
+    read_window.commands.export.trigger()
     wait_until_idle(qtbot, read_window.session)
     assert target.read_text(encoding="utf-8").startswith("schema_version,scan_id")
     assert offered == ["slice_report.csv"]  # no identifier in the default name
 
 
 def test_export_and_run_are_off_until_they_can_work(qtbot, window, study):
-    assert not window._export.isEnabled()
-    assert not window._run.isEnabled()
-    assert not window._cancel.isEnabled()
+    assert not window.commands.export.isEnabled()
+    assert not window.commands.run.isEnabled()
+    assert not window.commands.cancel.isEnabled()
     window.session.open_path(study)
-    assert window._cancel.isEnabled()
+    assert window.commands.cancel.isEnabled()
     wait_until_idle(qtbot, window.session)
-    assert window._export.isEnabled()
-    assert window._run.isEnabled()
-    assert not window._cancel.isEnabled()
+    assert window.commands.export.isEnabled()
+    assert window.commands.run.isEnabled()
+    assert not window.commands.cancel.isEnabled()
 
 
 def test_errors_come_in_a_dialog_whose_text_can_be_copied(qtbot, window, tmp_path):
@@ -407,7 +407,7 @@ def test_a_file_dialog_leaves_no_folder_name_on_disk(window, monkeypatch, tmp_pa
         return ""
 
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", choose)
-    window._open.trigger()
+    window.commands.open.trigger()
     store.sync()
     assert store.value("FileDialog/lastVisited") is None
     assert store.value("FileDialog/history") is None

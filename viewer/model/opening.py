@@ -119,3 +119,15 @@ def make_thumbnails(
         thumbnail = make_thumbnail(entry)
         if thumbnail is not None:
             context.publish((index, thumbnail))
+
+
+def publish_first(context: JobContext) -> Callable[[int], None]:
+    """Publishes the arrival of the first slice; later ones are seen with the progress."""
+    seen: list[int] = []
+
+    def arrived(index: int) -> None:
+        if not seen:
+            seen.append(index)
+            context.publish(index)
+
+    return arrived

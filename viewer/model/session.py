@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
@@ -29,10 +30,14 @@ from sadmil_core.readout import Candidate, StudyReadout, choose_readouts
 from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
+from viewer.model.annotations import Annotations
 from viewer.model.choices import model_items
+from viewer.model.inquirer import ASKING, Inquirer
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
-from viewer.model.opening import Opened, make_thumbnails, open_paths
+from viewer.model.opening import Opened, make_thumbnails, open_paths, publish_first
+from viewer.model.predictors import load_predictor
 from viewer.model.state import (
+    MODEL_PRESET,
     ModelChoice,
     RecordKey,
     ViewState,
@@ -40,7 +45,7 @@ from viewer.model.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -87,11 +92,19 @@ class Session(QObject):
         super().__init__(parent)
         self.state = ViewState(records={}, thumbnails={})
         self.jobs = JobRunner(self)
-        self._device: DeviceChoice = device
-        self._precision: Precision = precision
+        self.annotations = Annotations(self)
+        self.reads_unasked = True  # starts the model as soon as a series is open
+        self._load = partial(load_predictor, device=device, precision=precision)
         self._predictor: tuple[Path, Predictor] | None = None
         self._closed = threading.Event()
         self.asked_path: Path | None = None  # what the user last wanted to open
+        self.inquirer = Inquirer(
+            self,
+            change=self._set,
+            keep=self._keep,
+            predictor=lambda: self._predictor,
+            make_predictor=self._load,
+        )
         self.jobs.progressed.connect(self._on_progress)
         self.jobs.idled.connect(self._on_idle)
 
@@ -198,6 +211,7 @@ class Session(QObject):
             volume=None,
             arrived=0,
             slice_index=middle,
+            options=self.state.options.upright(),
             # Another slice must not stand under this one's number, letters and name.
             preview=shown if shown and shown.header.path == entry.slices[middle].path else None,
             notice="",
@@ -208,7 +222,7 @@ class Session(QObject):
             self.set_preset("DICOM" if entry.slices[middle].window_hu else "Brain")
 
         def work(context: JobContext) -> tuple[CTVolume, Fitness]:
-            volume = load.run(context, on_slice=self._publish_first(context))
+            volume = load.run(context, on_slice=publish_first(context))
             return volume, fitness_of_volume(volume)
 
         self.jobs.submit(
@@ -221,18 +235,6 @@ class Session(QObject):
             ),
             on_published=lambda _first: self._set(preview=None, arrived=1),
         )
-
-    @staticmethod
-    def _publish_first(context: JobContext) -> Callable[[int], None]:
-        """Publishes the arrival of the first slice; later ones are seen with the progress."""
-        seen: list[int] = []
-
-        def arrived(index: int) -> None:
-            if not seen:
-                seen.append(index)
-                context.publish(index)
-
-        return arrived
 
     def _loaded(self, index: int, volume: CTVolume, fitness: Fitness) -> None:
         entries, verdicts = list(self.state.entries), list(self.state.verdicts)
@@ -297,6 +299,10 @@ class Session(QObject):
         level = min(max(window.level_hu, -4096.0), 8192.0)
         self._set(window=DisplayWindow(level, width), preset=preset)
 
+    def set_options(self, **changes: Any) -> None:
+        """Changes how things are shown: fields of :class:`~viewer.model.state.ViewOptions`."""
+        self._set(options=replace(self.state.options, **changes))
+
     @property
     def own_window(self) -> DisplayWindow | None:
         """The selected series' own display window: its middle slice's, if that has one."""
@@ -309,6 +315,9 @@ class Session(QObject):
         if name == "DICOM":
             if self.own_window is not None:
                 self.set_window(self.own_window, "DICOM")
+            return
+        if name == MODEL_PRESET:
+            self._set(preset=name)
             return
         self.set_window(PRESETS[name], name)
 
@@ -348,8 +357,10 @@ class Session(QObject):
                 # Why stands beside the model's name.
                 notice="Not scored: press Run to score it all the same."
             )
-        else:
+        elif self.reads_unasked:
             self.run_model()
+        else:
+            self._set(notice="Not scored: press Run to score it.")
 
     def run_model(self, *, asked: bool = False, insist: bool = False) -> None:
         """Scores the selected stack on a worker thread.
@@ -362,20 +373,15 @@ class Session(QObject):
         volume, model = self.state.volume, self.state.model
         if volume is None or model is None:
             return
-        known, device, precision = self._predictor, self._device, self._precision
+        known = self._predictor
 
         def work(context: JobContext) -> tuple[Predictor, ScanRecord]:
             # Here, and not at the top: the window must open before torch is loaded.
             context(0, 0, "starting the model")
-            from sadmil_core.model.trained import load_checkpoint
-            from sadmil_core.predict import Predictor
             from sadmil_core.reading import score_volume
 
-            if known is not None and known[0] == model.path:
-                predictor = known[1]
-            else:
-                trained = load_checkpoint(model.path)
-                predictor = Predictor(trained, device=device, precision=precision)
+            same = known is not None and known[0] == model.path
+            predictor = known[1] if known and same else self._load(model.path)
             return predictor, score_volume(volume, predictor, context, score_unfit=insist)
 
         self._set(scoring=JobProgress(0, 0, "starting the model"), notice="")
@@ -405,7 +411,7 @@ class Session(QObject):
 
     def cancel(self) -> None:
         """Stops whatever is running."""
-        for lane in (INDEXING, LOADING, SCORING):
+        for lane in (INDEXING, LOADING, SCORING, *ASKING):
             if self.jobs.is_busy(lane):
                 self.jobs.cancel(lane)
                 self._on_progress(lane, JobProgress(0, 0, "cancelling"))
@@ -415,7 +421,7 @@ class Session(QObject):
     @property
     def is_working(self) -> bool:
         """Whether anything runs that a reader would miss; thumbnails are not that."""
-        return any(map(self.jobs.is_busy, (INDEXING, LOADING, SCORING, EXPORTING)))
+        return any(map(self.jobs.is_busy, (INDEXING, LOADING, SCORING, EXPORTING, *ASKING)))
 
     @property
     def records(self) -> tuple[ScanRecord, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sadmil_core.display import PRESETS, DisplayWindow
+from viewer.model.inquiry import NOTHING_ASKED, AttentionOptions, Inquiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
         StackEntry,
         VolumeLoad,
     )
+    from sadmil_core.explain import Explanation
     from sadmil_core.fitness import Fitness
     from sadmil_core.report import ScanRecord
     from sadmil_core.result import ScanResult
     from viewer.model.jobs import JobProgress
 
+MODEL_PRESET = "What the model saw"
+"""The preset that is no window: it shows the model's own input."""
 RecordKey = tuple[str, str, int, str]
 
 
@@ -69,6 +73,31 @@ class ModelChoice:
     header: CheckpointHeader
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewOptions:
+    """How things are shown, whatever is shown.
+
+    Attributes:
+        is_inverted: Black and white change places, over what the file asks for.
+        is_flipped_across: The picture is turned left to right.
+        is_flipped_down: The picture is turned top to bottom.
+        shows_texts: The corners have their texts.
+        hides_identifiers: Nothing on screen names a patient.
+        cine_hz: Slices a second while cine plays, else 0.
+    """
+
+    is_inverted: bool = False
+    is_flipped_across: bool = False
+    is_flipped_down: bool = False
+    shows_texts: bool = True
+    hides_identifiers: bool = False
+    cine_hz: float = 0.0
+
+    def upright(self) -> ViewOptions:
+        """The same, but the picture as the file has it."""
+        return replace(self, is_inverted=False, is_flipped_across=False, is_flipped_down=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ViewState:
     """Everything the widgets draw. Compare fields by identity to find what changed.
@@ -88,11 +117,15 @@ class ViewState:
         slice_index: The current slice, 0 at the foot end.
         window: The display window.
         preset: Its name, or None after a drag.
+        options: How things are shown.
         records: What became of the stacks that models were asked about.
         model: The chosen model, or None where none could be found.
         models: Those that can be chosen.
         opening: Progress of reading headers or slices; None when nothing is being read.
         scoring: Progress of the model; None when it is not running.
+        asked: What was asked about a result; :attr:`inquiry` is what still holds.
+        attention: How attention and explanations are shown.
+        asking: Progress of such a question; None when nothing is asked.
         notice: What the reader must know of this series, such as why it was not scored.
         message: What has just been done; gone with the next move.
     """
@@ -111,11 +144,15 @@ class ViewState:
     slice_index: int = 0
     window: DisplayWindow = PRESETS["Brain"]
     preset: str | None = "Brain"
+    options: ViewOptions = ViewOptions()
     records: dict[RecordKey, ScanRecord]
     model: ModelChoice | None = None
     models: tuple[ModelItem, ...] = ()
     opening: JobProgress | None = None
     scoring: JobProgress | None = None
+    asked: Inquiry = NOTHING_ASKED
+    attention: AttentionOptions = field(default_factory=AttentionOptions)
+    asking: JobProgress | None = None
     notice: str = ""
     message: str = ""
 
@@ -140,10 +177,36 @@ class ViewState:
 
         Never one of other slices: it belongs to the very slices that are shown.
         """
-        if self.entry is None or self.model is None:
+        return self._record_of(self.model)
+
+    @property
+    def other_record(self) -> ScanRecord | None:
+        """What became of the selected stack with the model it is compared with."""
+        return self._record_of(self.attention.other)
+
+    def _record_of(self, model: ModelChoice | None) -> ScanRecord | None:
+        if self.entry is None or model is None:
             return None
-        found = self.records.get(record_key(self.entry, self.model.header.model_sha256))
+        found = self.records.get(record_key(self.entry, model.header.model_sha256))
         return found if found and same_slices(found.entry, self.entry) else None
+
+    @property
+    def other_result(self) -> ScanResult | None:
+        """The other model's result; None where it is the chosen one itself."""
+        found = self.other_record.result if self.other_record else None
+        return None if found is self.result else found
+
+    @property
+    def inquiry(self) -> Inquiry:
+        """What was asked about the result that is shown."""
+        return self.asked if self.asked.result is self.result else Inquiry(result=self.result)
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """What is to be laid over the current slice."""
+        if not self.attention.shows_explanation:
+            return None
+        return self.inquiry.explanations.get(self.slice_index)
 
     @property
     def result(self) -> ScanResult | None:

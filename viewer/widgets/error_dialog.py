@@ -27,17 +27,27 @@ class ErrorDialog(QDialog):
         error: What to show.
         root: The folder that is open: its name is kept out of what can be copied.
         parent: The window.
+        hides: Names of files and folders are hidden on screen, too: they can hold a patient's.
     """
 
     def __init__(
-        self, error: SadmilError, root: Path | None = None, parent: QWidget | None = None
+        self,
+        error: SadmilError,
+        root: Path | None = None,
+        parent: QWidget | None = None,
+        *,
+        hides: bool = False,
     ) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("That did not work")
         self.setMinimumWidth(520)
-        message = QLabel(Exception.__str__(error))
-        remedy = QLabel(error.remedy)
+
+        def shown(text: str) -> str:
+            return scrub(text, root) if hides else text
+
+        message = QLabel(shown(Exception.__str__(error)))
+        remedy = QLabel(shown(error.remedy))
         remedy.setProperty("role", "muted")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(20, 18, 20, 14)
@@ -50,7 +60,7 @@ class ErrorDialog(QDialog):
                 layout.addWidget(label)
         self.text = _copyable(error, root)
         if error.detail:
-            details = QPlainTextEdit(error.detail)
+            details = QPlainTextEdit(shown(error.detail))
             details.setReadOnly(True)
             details.setAccessibleName("Details")
             details.setMaximumHeight(160)

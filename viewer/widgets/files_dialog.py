@@ -27,16 +27,22 @@ class FilesDialog(QDialog):
         skipped: The files.
         root: What is open: paths are shown below it, and it is kept out of what is copied.
         parent: The window.
+        hides: Names of files and folders are hidden: they can hold a patient's.
     """
 
     def __init__(
-        self, skipped: Sequence[SkippedFile], root: Path | None, parent: QWidget | None = None
+        self,
+        skipped: Sequence[SkippedFile],
+        root: Path | None,
+        parent: QWidget | None = None,
+        *,
+        hides: bool = False,
     ) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Files passed over")
         self.resize(760, 480)
-        self._root = root
+        self._root, self._hides = root, hides
         self._by_reason = _grouped(skipped)
         lost = sum(file.reason.is_failure for file in skipped)
         summary = QLabel(
@@ -70,12 +76,17 @@ class FilesDialog(QDialog):
             kind = "may have held CT data" if reason.is_failure else "no loss"
             for file in files:
                 group.appendRow(
-                    [QStandardItem(self._shown(file.path)), QStandardItem(file.message)]
+                    [QStandardItem(self._shown(file.path)), QStandardItem(self._told(file))]
                 )
             model.appendRow([group, QStandardItem(kind)])
         return model
 
+    def _told(self, file: SkippedFile) -> str:
+        return scrub(file.message, self._root) if self._hides else file.message
+
     def _shown(self, path: Path) -> str:
+        if self._hides:
+            return "name hidden"
         if self._root is not None and path != self._root and path.is_relative_to(self._root):
             return str(path.relative_to(self._root))
         return path.name

@@ -1,37 +1,38 @@
-"""The main window: wires widgets to the session, holds the actions and their keys."""
+"""The main window: wires widgets and actions to the session."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QSize, Qt, QUrl
-from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QMainWindow,
     QMessageBox,
-    QSizePolicy,
     QSplitter,
-    QToolBar,
     QVBoxLayout,
     QWidget,
 )
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
-from sadmil_core.display import PRESETS
 from sadmil_core.fitness import FitnessLevel
 from sadmil_core.result import MIN_SLICES
-from viewer.widgets.attention_plot import AttentionPlot
+from viewer.model.bindings import Bindings
+from viewer.model.cine import Cine
+from viewer.widgets.actions import WindowActions
+from viewer.widgets.attention_panel import AttentionPanel
+from viewer.widgets.bindings_dialog import BindingsDialog
+from viewer.widgets.cheat_sheet import CheatSheet
 from viewer.widgets.error_dialog import ErrorDialog
 from viewer.widgets.file_dialogs import ask_file, ask_folder, ask_save
 from viewer.widgets.files_dialog import FilesDialog
+from viewer.widgets.layouts import Layouts
 from viewer.widgets.model_box import ModelBox
 from viewer.widgets.result_panel import ResultPanel
 from viewer.widgets.series_details import SeriesDetails
 from viewer.widgets.series_list import SeriesList
+from viewer.widgets.settings_dialog import SettingsDialog
 from viewer.widgets.slice_slider import SliceSlider
 from viewer.widgets.slice_strip import SliceStrip
 from viewer.widgets.slice_view import SliceView
@@ -39,7 +40,7 @@ from viewer.widgets.slice_view import SliceView
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+    from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
 
     from sadmil_core.errors import SadmilError
     from viewer.model.session import Session
@@ -48,16 +49,6 @@ if TYPE_CHECKING:
 
 _TITLE = "sadmil-viewer"
 _SIZE = QSize(1280, 800)
-_MATTERS_TO_ACTIONS = (
-    "entries",
-    "selected",
-    "volume",
-    "records",
-    "model",
-    "opening",
-    "scoring",
-    "skipped",
-)
 _FILE_KINDS = ";;".join(
     (
         "All files (*)",
@@ -82,18 +73,26 @@ class MainWindow(QMainWindow):
         self.slice_view = SliceView()
         self.slider = SliceSlider()
         self.strip = SliceStrip()
-        self.plot = AttentionPlot()
+        self.attention = AttentionPanel()
+        self.plot = self.attention.plot
         self.result_panel = ResultPanel()
         self.model_box = ModelBox()
         self._error_dialog: ErrorDialog | None = None
         self.keeps_geometry = True  # not where the window is only rendered for a picture
         self._state: ViewState | None = None
         self._lay_out()
-        self._make_actions()
+        self.bindings = Bindings(settings.bindings, self)
+        self.commands = WindowActions(self, self.bindings, Cine(session, settings.cine_hz))
+        self.commands.fill()
         self._connect()
+        self.layouts = Layouts(self, self._middle, self._sides)
         if settings.geometry is None or not self.restoreGeometry(settings.geometry):
             # No larger than the screen: the result bar must not hang below its edge.
             self.resize(_SIZE.boundedTo(self.screen().availableSize() - _FRAME))
+        session.reads_unasked = settings.reads_unasked
+        session.set_options(
+            shows_texts=settings.shows_texts, hides_identifiers=settings.hides_identifiers
+        )
         self.render_state(session.state)
 
     def sizeHint(self) -> QSize:
@@ -104,20 +103,12 @@ class MainWindow(QMainWindow):
 
     def _lay_out(self) -> None:
         middle = QWidget()
-        across = QHBoxLayout(middle)
+        self._middle = across = QHBoxLayout(middle)
         across.setContentsMargins(0, 0, 0, 0)
         across.setSpacing(0)
         across.addWidget(self.slice_view, 1)
         across.addWidget(self.slider)
         across.addWidget(self.strip)
-        curve = QWidget()
-        down = QVBoxLayout(curve)
-        down.setContentsMargins(0, 0, 0, 0)
-        down.setSpacing(0)
-        heading = QLabel("Attention by slice")
-        heading.setProperty("role", "heading")
-        down.addWidget(heading)
-        down.addWidget(self.plot)
         splitter = QSplitter(Qt.Orientation.Horizontal)
         left = QSplitter(Qt.Orientation.Vertical)
         left.addWidget(self.series_list)
@@ -125,9 +116,15 @@ class MainWindow(QMainWindow):
         left.setSizes([420, 300])
         left.setChildrenCollapsible(False)
         left.setHandleWidth(3)
+        self._sides = {
+            "series": left,
+            "slider": self.slider,
+            "strip": self.strip,
+            "curve": self.attention,
+        }
         splitter.addWidget(left)
         splitter.addWidget(middle)
-        splitter.addWidget(curve)
+        splitter.addWidget(self.attention)
         for index, stretch in enumerate((1, 5, 2)):
             splitter.setStretchFactor(index, stretch)
             splitter.setCollapsible(index, index != 1)
@@ -145,98 +142,8 @@ class MainWindow(QMainWindow):
     def _action(
         self, text: str, keys: str | list[str], run: Callable[[], object], tip: str = ""
     ) -> QAction:
-        action = QAction(text, self)
-        action.setShortcuts([QKeySequence(k) for k in ([keys] if isinstance(keys, str) else keys)])
-        action.triggered.connect(lambda _checked=False: run())
-        action.setToolTip(f"{tip or text.replace('…', '')} ({action.shortcut().toString()})")
-        self.addAction(action)
-        return action
-
-    def _make_actions(self) -> None:
-        session = self._session
-        self._open = self._action("Open folder…", "Ctrl+O", self.ask_folder)
-        self._open.setIconText("Open")
-        self._open_file = self._action("Open file…", "Ctrl+Shift+O", self.ask_file)
-        self._demo = self._action("Open demo study", "Ctrl+D", session.open_demo)
-        self._export = self._action(
-            "Export report…", "Ctrl+E", self.ask_export, "Export the slice report as CSV"
-        )
-        self._export.setIconText("Export")
-        quit_action = self._action("Quit", "Ctrl+Q", self.close)
-        self._run = self._action("Run", "Ctrl+R", self.run_model)
-        self._files = self._action("Files passed over…", "Ctrl+Shift+F", self.show_files)
-        self._cancel = self._action("Cancel", "Esc", session.cancel)
-        self._choose = self._action("Choose a checkpoint file…", "Ctrl+M", self.ask_model)
-        self._reset = self._action("Reset view and window", "R", self.reset_view)
-        step = session.step_slice
-        moves = [
-            self._action("One slice towards the head", "Up", lambda: step(1)),
-            self._action("One slice towards the feet", "Down", lambda: step(-1)),
-            self._action("Ten slices towards the head", "Shift+Up", lambda: step(10)),
-            self._action("Ten slices towards the feet", "Shift+Down", lambda: step(-10)),
-            self._action("First slice (foot end)", "Home", lambda: session.set_slice(0)),
-            self._action("Last slice (head end)", "End", lambda: session.set_slice(1 << 30)),
-            self._action("Previous series", "PgUp", lambda: session.step_series(-1)),
-            self._action("Next series", "PgDown", lambda: session.step_series(1)),
-            self._action("Next marked run, towards the head", "N", lambda: self._suspicious(1)),
-            self._action("Previous marked run", "P", lambda: self._suspicious(-1)),
-        ]
-        presets = self._make_presets()
-        self._fill_menus(moves, presets, quit_action)
-        self._fill_toolbar(presets)
-
-    def _make_presets(self) -> list[QAction]:
-        group = QActionGroup(self)
-        group.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
-        self._presets: dict[str, QAction] = {}
-        for key, name in enumerate(("DICOM", *PRESETS), start=1):
-            window = PRESETS.get(name)
-            tip = f"Window {window.width_hu:g}/{window.level_hu:g}" if window else "The file's own"
-            action = self._action(name, str(key), partial(self._session.set_preset, name), tip)
-            action.setCheckable(True)
-            group.addAction(action)
-            self._presets[name] = action
-        return list(self._presets.values())
-
-    def _fill_menus(
-        self, moves: list[QAction], presets: list[QAction], quit_action: QAction
-    ) -> None:
-        bar = self.menuBar()
-        file = bar.addMenu("&File")
-        file.addActions([self._open, self._open_file, self._demo])
-        file.addSeparator()
-        file.addAction(self._export)
-        file.addSeparator()
-        file.addAction(quit_action)
-        view = bar.addMenu("&View")
-        view.addActions(presets)
-        view.addSeparator()
-        view.addActions([self._reset, self._files])
-        view.addSeparator()
-        view.addActions(moves)
-        model = bar.addMenu("&Model")
-        model.addActions([self._run, self._cancel, self._choose])
-        help_menu = bar.addMenu("&Help")
-        help_menu.addAction(self._action("About the model", "F2", self.show_model))
-        help_menu.addAction(self._action("About sadmil-viewer", "Shift+F1", self.show_about))
-
-    def _fill_toolbar(self, presets: list[QAction]) -> None:
-        bar = QToolBar("Main")
-        bar.setMovable(False)
-        bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
-        bar.addAction(self._open)
-        bar.addSeparator()
-        bar.addActions(presets)
-        bar.addSeparator()
-        bar.addAction(self._run)
-        bar.addAction(self._cancel)
-        gap = QWidget()
-        gap.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        bar.addWidget(gap)
-        bar.addWidget(self.model_box)
-        bar.addSeparator()
-        bar.addAction(self._export)
-        self.addToolBar(bar)
+        """Adds an action with its keys; every part of the window makes its own by this."""
+        return self.commands.add(text, keys, run, tip)
 
     def _connect(self) -> None:
         session = self._session
@@ -246,10 +153,17 @@ class MainWindow(QMainWindow):
         self.details.files_wanted.connect(self.show_files)
         self.slice_view.stepped.connect(session.step_slice)
         self.slice_view.window_dragged.connect(session.set_window)
+        self.slice_view.bindings = self.bindings
+        self.slice_view.use(session.annotations)
+        self.slice_view.menu_wanted.connect(self.commands.show_menu)
+        session.annotations.revisited.connect(self.commands.go_to)
+        self.bindings.changed.connect(self._keep_bindings)
         for widget in (self.slider, self.strip, self.plot):
             widget.picked.connect(session.set_slice)
             widget.stepped.connect(session.step_slice)
         self.plot.axis_moved.connect(self._align_strip)
+        self.plot.tried.connect(session.inquirer.try_threshold)
+        self.attention.opacity_wanted.connect(session.inquirer.set_opacity)
         self.model_box.picked.connect(self._on_model_picked)
         self.model_box.opened.connect(session.refresh_models)
 
@@ -264,7 +178,7 @@ class MainWindow(QMainWindow):
         """Passes a new state to every widget."""
         self.slice_view.render_state(state)
         self.strip.render_state(state)
-        self.plot.render_state(state)
+        self.attention.render_state(state)
         self.series_list.render_state(state)
         self.details.render_state(state)
         self.result_panel.render_state(state)
@@ -273,25 +187,8 @@ class MainWindow(QMainWindow):
         old, self._state = self._state, state
         if old is None or old.slice_count != state.slice_count:
             self._align_strip()
-        if old is None or any(
-            getattr(old, name) is not getattr(state, name) for name in _MATTERS_TO_ACTIONS
-        ):
-            self._render_actions(state)
-        # Always: the key of the preset that is set already has just unchecked its action.
-        for name, action in self._presets.items():
-            action.setChecked(name == state.preset)
-
-    def _render_actions(self, state: ViewState) -> None:
-        busy = state.opening is not None or state.scoring is not None
-        self._cancel.setEnabled(busy)
-        self._run.setEnabled(not busy and state.volume is not None and state.model is not None)
-        self._files.setEnabled(bool(state.skipped))
-        self._export.setEnabled(bool(self._session.records) and not busy)
-        self._presets["DICOM"].setEnabled(self._session.own_window is not None)
-        count = len(self._session.records)
-        self._export.setToolTip(
-            f"Export the slice report as CSV: {count} of {len(state.entries)} series read (Ctrl+E)"
-        )
+        self.commands.render_state(state)
+        self.layouts.render_state(state)
 
     def _align_strip(self) -> None:
         """Gives strip and slider the same vertical axis as the curve."""
@@ -338,12 +235,11 @@ class MainWindow(QMainWindow):
             self._session.export_csv(file)
 
     def reset_view(self) -> None:
-        """Fits the slice again and returns to the brain window."""
+        """Fits the slice again, upright, and returns to the brain window."""
         self.slice_view.reset_view()
+        self.layouts.reset_view()
+        self._session.set_options(is_inverted=False, is_flipped_across=False, is_flipped_down=False)
         self._session.set_preset("Brain")
-
-    def _suspicious(self, direction: int) -> None:
-        self._session.step_suspicious(direction)
 
     def _on_model_picked(self, item: ModelItem) -> None:
         self._settings.model = item.name  # never a path: it may name a patient
@@ -371,10 +267,36 @@ class MainWindow(QMainWindow):
         score.clicked.connect(lambda: self._session.run_model(asked=True, insist=True))
         asking.open()
 
+    def keep_options(self) -> None:
+        """Remembers for the next start how things are shown."""
+        options = self._session.state.options
+        self._settings.shows_texts = options.shows_texts
+        self._settings.hides_identifiers = options.hides_identifiers
+
+    def _keep_bindings(self) -> None:
+        self._settings.bindings = self.bindings.chosen
+
+    def show_cheat_sheet(self) -> None:
+        """Shows what keys and mouse do now."""
+        sheet = CheatSheet(self.bindings, self)
+        sheet.change_wanted.connect(self.show_bindings)
+        sheet.show()
+
+    def show_bindings(self) -> None:
+        """Lets the user choose other keys and gestures."""
+        BindingsDialog(self.bindings, self).show()
+
+    def show_settings(self) -> None:
+        """Lets the user change the settings."""
+        dialog = SettingsDialog(self._settings, self._session, self.commands.cine, self)
+        dialog.bindings_wanted.connect(self.show_bindings)
+        dialog.show()
+
     def show_files(self) -> None:
         """Lists the files that are no part of any series."""
         state = self._session.state
-        FilesDialog(state.skipped, state.root, self).show()
+        hides = state.options.hides_identifiers
+        FilesDialog(state.skipped, state.root, self, hides=hides).show()
 
     def show_error(self, error: SadmilError) -> None:
         """Shows an error in a dialog that can be copied; the window goes on answering.
@@ -383,7 +305,8 @@ class MainWindow(QMainWindow):
         """
         if self._error_dialog is not None:
             self._error_dialog.close()
-        dialog = ErrorDialog(error, self._session.asked_path, self)
+        hides = self._session.state.options.hides_identifiers
+        dialog = ErrorDialog(error, self._session.asked_path, self, hides=hides)
         dialog.finished.connect(self._forget_dialog)
         self._error_dialog = dialog
         dialog.show()
@@ -449,6 +372,7 @@ class MainWindow(QMainWindow):
                 return
         if self.keeps_geometry:
             self._settings.geometry = self.saveGeometry()
+        self._settings.cine_hz = self.commands.cine.speed_hz
         self.hide()
         self._session.close()
         event.accept()

@@ -19,6 +19,8 @@ from sadmil_core import RESEARCH_USE_NOTICE
 from sadmil_core.fitness import FitnessLevel
 from sadmil_core.result import describe_runs, positive_runs, slice_number
 from viewer import theme
+from viewer.model.attention_text import probability
+from viewer.privacy import scrub
 from viewer.widgets.elided_label import ElidedLabel
 
 if TYPE_CHECKING:
@@ -112,9 +114,11 @@ class ResultPanel(QWidget):
         self._result.setText(_result_text(result) if result else "no scan probability")
         self._model.setText(_model_text(state.model, result))
         self._caution.setText(_caution(state))
-        self._notice.setText(state.message or state.notice or _doubts(state.fitness))
+        said = state.message or state.notice or _doubts(state.fitness)
+        hides = state.options.hides_identifiers
+        self._notice.setText(scrub(said, state.root) if hides else said)
         self._notice.setToolTip(self._notice.text())
-        self._show_progress(state.scoring or state.opening)
+        self._show_progress(state.scoring or state.opening or state.asking)
 
     def _show_progress(self, progress: JobProgress | None) -> None:
         self._side.setCurrentIndex(0 if progress is None else 1)
@@ -177,16 +181,9 @@ def _doubts(fitness: Fitness | None) -> str:
 
 def _result_text(result: ScanResult) -> str:
     return (
-        f"scan probability of hemorrhage {_probability(result.scan_probability)} "
+        f"scan probability of hemorrhage {probability(result.scan_probability)} "
         f"(threshold {result.rule.scan_threshold:g}),  {_slices_text(result)}"
     )
-
-
-def _probability(value: float) -> str:
-    """Three decimals that never claim certainty."""
-    if value > 0.999:
-        return "> 0.999"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _slices_text(result: ScanResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QEvent, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -23,6 +23,7 @@ from viewer.model.facts import facts_of
 from viewer.privacy import scrub
 
 if TYPE_CHECKING:
+    from sadmil_core.dicom import SkippedFile
     from viewer.model.state import ViewState
 
 _MATTERS = ("root", "entries", "verdicts", "records", "selected", "model", "skipped")
@@ -67,12 +68,22 @@ class SeriesDetails(QWidget):
         """Draws what differs from the last state."""
         old, self._state = self._state, state
         self.setVisible(state.entry is not None)
-        if old is not None and all(getattr(old, n) is getattr(state, n) for n in _MATTERS):
+        if (
+            old is not None
+            and all(getattr(old, n) is getattr(state, n) for n in _MATTERS)
+            and old.options.hides_identifiers == state.options.hides_identifiers
+        ):
             return
         self._text.setHtml(_page(state))
         count = len(state.skipped)
         self._files.setText(f"Files passed over ({count})…")
         self._files.setVisible(count > 0)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Writes the notes in the colours of a new theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange and self._state is not None:
+            self._text.setHtml(_page(self._state))
 
     def plain_text(self) -> str:
         """The notes as they are read."""
@@ -99,7 +110,7 @@ def _page(state: ViewState) -> str:
     if entry.skipped:
         parts.append("<p><b>Files of this series that could not be used</b></p>")
         shown = entry.skipped[:_MOST_FILES]
-        parts += [_remark("✕", f"{f.path.name}: {f.message}", str(f.reason)) for f in shown]
+        parts += [_remark("✕", _told(f, state), str(f.reason)) for f in shown]
         if len(entry.skipped) > len(shown):
             parts.append(f"<p>and {len(entry.skipped) - len(shown)} more</p>")
     facts = "".join(
@@ -111,6 +122,13 @@ def _page(state: ViewState) -> str:
 
 
 _MOST_FILES = 20
+
+
+def _told(file: SkippedFile, state: ViewState) -> str:
+    """What is wrong with a file, named unless names are hidden."""
+    if state.options.hides_identifiers:
+        return scrub(file.message, state.root)
+    return f"{file.path.name}: {file.message}"
 
 
 def _remark(mark: str, sentence: str, code: str) -> str:

@@ -47,9 +47,13 @@ class SeriesList(QWidget):
     def render_state(self, state: ViewState) -> None:
         """Draws what differs from the last state."""
         old, self._state = self._state, state
-        same = old is not None and all(
-            getattr(old, name) is getattr(state, name)
-            for name in ("root", "entries", "verdicts", "thumbnails", "skipped")
+        same = (
+            old is not None
+            and old.options.hides_identifiers == state.options.hides_identifiers
+            and all(
+                getattr(old, name) is getattr(state, name)
+                for name in ("root", "entries", "verdicts", "thumbnails", "skipped")
+            )
         )
         if not same:
             self._quietly(lambda: self._rows.show(state))

@@ -10,6 +10,7 @@ from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelInde
 from PySide6.QtGui import QImage, QPixmap
 
 from viewer.model.badges import Badge, badge_of
+from viewer.model.corners import study_date_text
 
 if TYPE_CHECKING:
     from sadmil_core.dicom import Identity, StackEntry
@@ -109,11 +110,14 @@ def _rows_of(
     known = {row.index: row for row in before if isinstance(row, SeriesRow)}
     several = len({entry.study_instance_uid for entry in state.entries}) > 1
     rows: list[StudyRow | SeriesRow] = []
-    study = None
+    study, studies = None, 0
     for index, entry in enumerate(state.entries):
         if several and entry.study_instance_uid != study:
             study = entry.study_instance_uid
-            rows.append(StudyRow(_study_name(state.identities[index], entry)))
+            studies += 1
+            hidden = state.options.hides_identifiers
+            name = f"Study {studies}" if hidden else _study_name(state.identities[index], entry)
+            rows.append(StudyRow(name))
         row = known.get(index)
         if old is None or row is None or _differs(old, state, index):
             row = _series_row(state, index)
@@ -125,7 +129,8 @@ def _differs(old: ViewState, state: ViewState, index: int) -> bool:
     if old.root is not state.root or index >= len(old.entries):
         return True
     return (
-        old.entries[index] is not state.entries[index]
+        old.options.hides_identifiers != state.options.hides_identifiers
+        or old.entries[index] is not state.entries[index]
         or old.verdicts[index] is not state.verdicts[index]
         or old.thumbnails.get(index) is not state.thumbnails.get(index)
     )
@@ -142,16 +147,23 @@ def _series_row(state: ViewState, index: int) -> SeriesRow:
         thumbnail = QPixmap.fromImage(image.copy())
     return SeriesRow(
         index=index,
-        name=series_name(entry, state.identities[index]),
+        name=series_name(entry, state.identities[index], hides=state.options.hides_identifiers),
         facts=_facts(entry),
         badge=badge_of(entry, state.verdicts[index]),
         thumbnail=thumbnail,
     )
 
 
-def series_name(entry: StackEntry, identity: Identity) -> str:
-    """What a series is called; where its files give no name, the folder's tells series apart."""
-    name = identity.series_description or entry.slices[0].path.parent.name or "CT series"
+def series_name(entry: StackEntry, identity: Identity, *, hides: bool = False) -> str:
+    """What a series is called; where its files give no name, the folder's tells series apart.
+
+    Args:
+        entry: The stack.
+        identity: Its texts.
+        hides: Identifiers are hidden: free text and folders can hold them, so neither is told.
+    """
+    name = identity.series_description or entry.slices[0].path.parent.name
+    name = name if name and not hides else "CT series"
     if identity.series_number:
         name = f"{identity.series_number}  {name}"
     if entry.stack_index:
@@ -160,10 +172,7 @@ def series_name(entry: StackEntry, identity: Identity) -> str:
 
 
 def _study_name(identity: Identity, entry: StackEntry) -> str:
-    date = identity.study_date
-    if len(date) == 8 and date.isdigit():
-        date = f"{date[:4]}-{date[4:6]}-{date[6:]}"
-    told = "  ".join(filter(None, (date, identity.study_description)))
+    told = "  ".join(filter(None, (study_date_text(identity), identity.study_description)))
     return told or f"Study {entry.study_instance_uid[-16:]}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import QRectF, QSize, QSizeF, Qt, Signal
+from PySide6.QtCore import QEvent, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QPainter, QPen, QPixmap
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
@@ -105,6 +105,12 @@ class SliceStrip(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Draws everything anew at the next paint."""
         self._drawn = None
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Draws everything anew in the colours of a new theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._drawn = None
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paints the rows, from a pixmap that scrolling does not change, and the cursor."""

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QImage, QPainter, QPen, QTransform
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QContextMenuEvent, QImage, QPainter, QPen, QTransform
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from sadmil_core.dicom import direction_letters
 from sadmil_core.display import DisplayWindow, to_gray
 from sadmil_core.result import slice_number
 from viewer import theme
+from viewer.model.bindings import Bindings, gesture_text, modifier_text
+from viewer.model.corners import corner_texts, edge_letters
+from viewer.model.state import ViewOptions
+from viewer.widgets.explanation_layer import ExplanationLayer
+from viewer.widgets.measure_layer import MeasureLayer
 from viewer.widgets.text_tiles import TextTiles
 from viewer.widgets.wheel import WheelSteps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
-    from PySide6.QtGui import QMouseEvent, QPaintEvent, QWheelEvent
+    from PySide6.QtGui import QKeyEvent, QMouseEvent, QPaintEvent, QWheelEvent
 
     from sadmil_core.dicom import StackGeometry
+    from viewer.model.annotations import Annotations, MeasureKind
+    from viewer.model.sight import SeenSlice
     from viewer.model.state import Preview, ViewState
+
+    Pixels = NDArray[np.int16] | NDArray[np.float32]
 
 _MARGIN = 12
 _ROOMY_PX = 560
 _MIN_ZOOM, _MAX_ZOOM = 0.2, 20.0
-
-
-class _Tool(Enum):
-    WINDOW = "window"
-    PAN = "pan"
-    ZOOM = "zoom"
+_CLICK_PX = 4
+_TOP, _BOTTOM = Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignBottom
+_LEFT, _RIGHT = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
 
 
 class SliceView(QWidget):
@@ -42,6 +48,8 @@ class SliceView(QWidget):
     """Slices to move by; positive is towards the head."""
     window_dragged = Signal(object)
     """The DisplayWindow under way."""
+    menu_wanted = Signal(QPoint)
+    """The context menu is asked for, at a point of the screen."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -49,8 +57,27 @@ class SliceView(QWidget):
         self._pixels: NDArray[np.int16] | NDArray[np.float32] | None = None
         self._image: QImage | None = None
         self._zoom, self._pan = 1.0, QPointF(0, 0)
-        self._tool: _Tool | None = None
-        self._last = QPointF()
+        self.bindings = Bindings()
+        """What the mouse does; a window puts its own in this place."""
+        self._annotations: Annotations | None = None
+        self.measures = MeasureLayer(self)
+        """The drawings over the slice."""
+        self.measures.changed.connect(self.update)
+        self.measures.tool_changed.connect(self._show_tool)
+        self._explanation = ExplanationLayer()
+        self.stand_in: Callable[[ViewState], Pixels | None] = lambda _state: None
+        """Gives Hounsfield units to show in place of the slice's own, such as a slab's."""
+        self.seen: Callable[[ViewState], SeenSlice | None] = lambda _state: None
+        """Gives a finished picture to show in place of the windowed slice."""
+        self.caption: Callable[[ViewState], str] = lambda _state: ""
+        """Says what is shown where that is not the plain slice."""
+        self.overlays: list[Callable[[QPainter], None]] = []
+        """What others paint over the slice, in widget coordinates."""
+        self._seen: tuple[SeenSlice, QImage] | None = None
+        self._gesture: str | None = None
+        self._click: str | None = None
+        self._scrolled = 0.0
+        self._last = self._pressed = QPointF()
         self._pointer: QPointF | None = None
         self._wheel = WheelSteps()
         self._tiles = TextTiles()
@@ -60,7 +87,19 @@ class SliceView(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(280, 280)
         self.setAccessibleName("CT slice")
-        self.setContextMenuPolicy(Qt.ContextMenuPolicy.NoContextMenu)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def use(self, annotations: Annotations) -> None:
+        """Shows and changes these measurements and key images."""
+        self._annotations = annotations
+        self.measures.use(annotations)
+
+    def _show_tool(self, kind: MeasureKind | None) -> None:
+        if kind is None:
+            self.unsetCursor()
+        else:
+            self.setCursor(Qt.CursorShape.CrossCursor)
+            self.setFocus()
 
     def sizeHint(self) -> QSize:
         """A square that fits a laptop screen."""
@@ -72,9 +111,19 @@ class SliceView(QWidget):
         if old is None or old.selected != state.selected or old.root != state.root:
             self.reset_view()
         pixels = self._current_pixels(state)
-        if pixels is not self._pixels or old is None or old.window != state.window:
+        seen = self.seen(state)
+        self._seen = (seen, _image_of(seen)) if seen is not None else None
+        if (
+            pixels is not self._pixels
+            or old is None
+            or old.window != state.window
+            or old.options.is_inverted != state.options.is_inverted
+        ):
             self._pixels = pixels
             self._make_image(state)
+        entry = state.entry
+        has_slice = entry is not None and pixels is not None
+        self.measures.show(entry.slices[state.slice_index] if entry and has_slice else None, pixels)
         self.setAccessibleDescription(_describe(state))
         self.update()
 
@@ -95,6 +144,9 @@ class SliceView(QWidget):
 
     def _current_pixels(self, state: ViewState) -> NDArray[np.int16] | NDArray[np.float32] | None:
         found = state.hu_of(state.slice_index) if state.entry is not None else None
+        if found is not None:
+            instead = self.stand_in(state)
+            found = instead if instead is not None else found
         if found is not None:
             # Views of one slice are made anew each time.
             return self._pixels if self._same_memory(found) else found
@@ -117,7 +169,7 @@ class SliceView(QWidget):
         if state.entry is not None:
             header = state.entry.slices[state.slice_index]
         inverted = header.inverted if header else False
-        gray = to_gray(self._pixels, state.window, inverted=inverted)
+        gray = to_gray(self._pixels, state.window, inverted=inverted != state.options.is_inverted)
         rows, columns = gray.shape
         image = QImage(gray.data, columns, rows, columns, QImage.Format.Format_Grayscale8)
         # Qt scales 32-bit images twice as fast. One image is kept and painted over: to get a
@@ -139,6 +191,10 @@ class SliceView(QWidget):
     def _geometry(self) -> StackGeometry | None:
         return self._state.entry.geometry if self._state and self._state.entry else None
 
+    def to_widget(self) -> QTransform:
+        """Image pixels (column, row, counted from the edge) to widget coordinates."""
+        return self._to_widget()
+
     def _to_widget(self) -> QTransform:
         """Image pixels (column, row) to widget coordinates."""
         if self._image is None:
@@ -146,10 +202,13 @@ class SliceView(QWidget):
         columns, rows = self._image.width(), self._image.height() * self._pixel_aspect()
         scale = min(self.width() / columns, self.height() / rows) * self._zoom
         middle = QPointF(self.width() / 2, self.height() / 2) + self._pan
+        options = self._state.options if self._state else ViewOptions()
+        across = -1 if options.is_flipped_across else 1
+        down = -1 if options.is_flipped_down else 1
         return (
             QTransform()
             .translate(middle.x(), middle.y())
-            .scale(scale, scale * self._pixel_aspect())
+            .scale(scale * across, scale * down * self._pixel_aspect())
             .translate(-self._image.width() / 2, -self._image.height() / 2)
         )
 
@@ -177,19 +236,36 @@ class SliceView(QWidget):
         else:
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.setTransform(self._to_widget())
-            painter.drawImage(0, 0, self._image)
+            if self._seen is None:
+                painter.drawImage(0, 0, self._image)
+            else:
+                top, left, height, width = self._seen[0].box
+                painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=False)
+                painter.drawImage(QRectF(left, top, width, height), self._seen[1])
             painter.resetTransform()
         if state is None or (state.entry is None and self._image is None):
             return
         painter.setRenderHint(QPainter.RenderHint.TextAntialiasing)
         painter.setFont(theme.tabular(self.font()))
-        for corner, lines in self._corner_texts(state).items():
+        self._explanation.paint(painter, self._to_widget(), state, self.rect())
+        self.measures.paint(painter, self._to_widget(), self.rect())
+        for overlay in self.overlays:
+            overlay(painter)
+        corners = corner_texts(
+            state, zoom=self._zoom, pointer=self._pointer_text(), annotations=self._annotations
+        )
+        for corner, lines in (
+            (_TOP | _LEFT, corners.top_left),
+            (_TOP | _RIGHT, corners.top_right),
+            (_BOTTOM | _LEFT, (*self.caption(state).splitlines(), *corners.bottom_left)),
+            (_BOTTOM | _RIGHT, corners.bottom_right),
+        ):
             self._paint_text(painter, corner, "\n".join(lines))
-        self._paint_letters(painter)
+        self._paint_letters(painter, state)
         self._paint_mark(painter, state)
 
     def _paint_empty(self, painter: QPainter) -> None:
-        painter.setPen(QColor(theme.MUTED))
+        painter.setPen(QColor(theme.IMAGE_MUTED))
         state = self._state
         if state is not None and state.load is not None and state.opening is not None:
             text = f"Slice {slice_number(state.slice_index)} is loading"
@@ -205,43 +281,6 @@ class SliceView(QWidget):
         flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
         painter.drawText(self.rect().adjusted(40, 0, -40, 0), flags, text)
 
-    def _corner_texts(self, state: ViewState) -> dict[Qt.AlignmentFlag, list[str]]:
-        top, bottom = Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignBottom
-        left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
-        texts: dict[Qt.AlignmentFlag, list[str]] = {}
-        identity, entry = state.identity, state.entry
-        if identity is not None:
-            about = " ".join(filter(None, (identity.sex, identity.age)))
-            name = identity.patient_name.replace("^", " ").strip()
-            texts[top | left] = [t for t in (name, identity.patient_id, about) if t]
-            date = identity.study_date
-            if len(date) == 8 and date.isdigit():
-                date = f"{date[:4]}-{date[4:6]}-{date[6:]}"
-            texts[top | right] = [
-                t for t in (identity.institution, identity.study_description, date) if t
-            ]
-        window = state.window
-        preset = f"  {state.preset}" if state.preset else ""
-        pointer = self._pointer_text()
-        texts[bottom | left] = [
-            *([pointer] if pointer else []),
-            f"W {window.width_hu:.0f}  L {window.level_hu:.0f}{preset}",
-            f"Zoom {self._zoom:.2f}",
-        ]
-        if entry is not None and identity is not None:
-            geometry = entry.geometry
-            lines = [identity.series_description]
-            lines.append(f"Slice {slice_number(state.slice_index)}/{state.slice_count}")
-            if geometry.has_positions:
-                lines.append(f"Position {geometry.position_at(state.slice_index):.1f} mm")
-            thickness = entry.slices[state.slice_index].slice_thickness_mm
-            if thickness:
-                lines.append(f"Thickness {thickness:.1f} mm")
-            texts[bottom | right] = [t for t in lines if t]
-        elif state.preview is not None and entry is None:
-            texts[bottom | right] = ["Preview: reading headers,", "its place is not known yet"]
-        return texts
-
     def _pointer_text(self) -> str:
         spot = self._pixel_under(self._pointer) if self._pointer is not None else None
         if spot is None or self._pixels is None:
@@ -255,32 +294,25 @@ class SliceView(QWidget):
         area = self.rect().adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN)
         self._tiles.draw(painter, area, corner, text, round(0.4 * area.width()))
 
-    def _paint_letters(self, painter: QPainter) -> None:
+    def _paint_letters(self, painter: QPainter, state: ViewState) -> None:
         geometry = self._geometry()
         if geometry is None or not geometry.has_orientation:
             return  # letters that are guessed would be worse than none
-        row, column = geometry.row_direction, geometry.column_direction
-        centre_h, centre_v = Qt.AlignmentFlag.AlignHCenter, Qt.AlignmentFlag.AlignVCenter
         font = painter.font()
         font.setBold(True)
         font.setPointSize(font.pointSize() + 3)
         painter.setFont(font)
-        for direction, sign, place in (
-            (row, 1.0, Qt.AlignmentFlag.AlignRight | centre_v),
-            (row, -1.0, Qt.AlignmentFlag.AlignLeft | centre_v),
-            (column, 1.0, Qt.AlignmentFlag.AlignBottom | centre_h),
-            (column, -1.0, Qt.AlignmentFlag.AlignTop | centre_h),
-        ):
-            x, y, z = (sign * part for part in direction)
-            # The strongest letter alone: with a tilted gantry "AH" reads as noise.
-            self._paint_text(painter, place, direction_letters((x, y, z))[:1])
+        centre_h, centre_v = Qt.AlignmentFlag.AlignHCenter, Qt.AlignmentFlag.AlignVCenter
+        places = (_LEFT | centre_v, _RIGHT | centre_v, _TOP | centre_h, _BOTTOM | centre_h)
+        for place, letter in zip(places, edge_letters(geometry, state.options), strict=True):
+            self._paint_text(painter, place, letter)
 
     def _paint_mark(self, painter: QPainter, state: ViewState) -> None:
         """A frame and a line of text on slices the model marks."""
         result = state.result
         if result is None or not result.slice_positive[state.slice_index]:
             return
-        painter.setPen(QPen(QColor(theme.SIGNAL), 3))
+        painter.setPen(QPen(QColor(theme.IMAGE_SIGNAL), 3))
         painter.drawRect(QRectF(self.rect()).adjusted(1.5, 1.5, -1.5, -1.5))
         font = theme.tabular(self.font())
         font.setBold(True)
@@ -294,51 +326,90 @@ class SliceView(QWidget):
         below = 4 * painter.fontMetrics().height() if self.width() < _ROOMY_PX else 24
         box.moveTop(_MARGIN + below)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(theme.SIGNAL))
+        painter.setBrush(QColor(theme.IMAGE_SIGNAL))
         painter.drawRoundedRect(box, 4, 4)
-        painter.setPen(QColor(theme.ON_SIGNAL))
+        painter.setPen(QColor(theme.IMAGE_ON_SIGNAL))
         painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
 
-    # -- mouse --------------------------------------------------------------------------------
+    # -- mouse and keys -----------------------------------------------------------------------
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Scrolls the stack; with Ctrl, zooms."""
-        turn = event.angleDelta().y()
-        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+        """Does what the wheel is bound to."""
+        command = self.bindings.command_of(f"{modifier_text(event.modifiers())}Wheel")
+        if command is not None and command.id == "mouse.zoom":
+            # Qt takes a turn with Alt to be sideways.
+            turn = event.angleDelta().y() or event.angleDelta().x()
             self._zoom_by(1.0015**turn, event.position())
-        else:
+        elif command is not None and command.id == "mouse.scroll":
             steps = self._wheel.of(event)
             if steps:
                 self.stepped.emit(steps)
         event.accept()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Starts the tool of the pressed button."""
-        shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-        tools = {
-            Qt.MouseButton.LeftButton: _Tool.PAN if shift else _Tool.WINDOW,
-            Qt.MouseButton.MiddleButton: _Tool.PAN,
-            Qt.MouseButton.RightButton: _Tool.ZOOM,
-        }
-        self._tool = tools.get(event.button()) if self._image is not None else None
-        self._last = event.position()
+        """Picks a measurement, draws one, or starts what the button is bound to."""
+        self._last = self._pressed = event.position()
+        self._gesture = None
+        if self._image is None:
+            return
+        button, modifiers = event.button(), event.modifiers()
+        is_plain = button is Qt.MouseButton.LeftButton and not modifier_text(modifiers)
+        if is_plain and self.measures.press(event.position(), self._to_widget()):
+            return
+        command = self.bindings.command_of(gesture_text(button, modifiers, "drag"))
+        click = self.bindings.command_of(gesture_text(button, modifiers, "click"))
+        self._gesture = command.id if command else None
+        self._click = click.id if click else None
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        """Carries the tool on, and reads the value under the pointer."""
+        """Carries the gesture on, and reads the value under the pointer."""
         self._pointer = event.position()
+        self.measures.drag(event.position(), self._to_widget())
+        if self._click is not None:
+            if (event.position() - self._pressed).manhattanLength() < _CLICK_PX:
+                return
+            self._click = None  # a drag, and no click any more
         moved = event.position() - self._last
         self._last = event.position()
-        if self._tool is _Tool.WINDOW and self._state is not None:
+        if self._gesture == "mouse.window" and self._state is not None:
             self._drag_window(moved)
-        elif self._tool is _Tool.PAN:
-            self._pan += moved
-        elif self._tool is _Tool.ZOOM:
+        elif self._gesture == "mouse.pan":
+            self.pan_by(moved)
+        elif self._gesture == "mouse.zoom":
             self._zoom_by(1.01 ** -moved.y(), None)
+        elif self._gesture == "mouse.scroll":
+            self._drag_stack(moved)
         self.update()
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        """Ends the tool."""
-        self._tool = None
+        """Ends the gesture; a click is one that has not moved."""
+        self._gesture = None
+        self.measures.release(event.position(), self._to_widget())
+        if self._click == "mouse.menu":
+            self.measures.pick(event.position(), self._to_widget())
+            self.menu_wanted.emit(event.globalPosition().toPoint())
+        self._click = None
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """Opens the menu from the keyboard; the mouse has its own way."""
+        if event.reason() is QContextMenuEvent.Reason.Keyboard:
+            self.menu_wanted.emit(self.mapToGlobal(self.rect().center()))
+        event.accept()
+
+    def event(self, event: QEvent) -> bool:
+        """While a measurement is in hand, its keys go before those of the window."""
+        if event.type() == QEvent.Type.ShortcutOverride and self.measures.is_busy:
+            key = cast("QKeyEvent", event).key()
+            if key in (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Left, Qt.Key.Key_Right):
+                event.accept()
+                return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Draws and moves measurements."""
+        far = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        if not self.measures.press_key(Qt.Key(event.key()), is_far=far):
+            super().keyPressEvent(event)
 
     def leaveEvent(self, event: object) -> None:
         """Forgets the pointer, so that no stale HU value stays on screen."""
@@ -358,6 +429,24 @@ class SliceView(QWidget):
             )
         )
 
+    def _drag_stack(self, moved: QPointF) -> None:
+        """Up is towards the head; the stack's length is about that of the picture."""
+        count = self._state.slice_count if self._state else 0
+        self._scrolled -= moved.y() * max(count, 20) / max(self.height(), 1)
+        steps = int(self._scrolled)
+        self._scrolled -= steps
+        if steps:
+            self.stepped.emit(steps)
+
+    def pan_by(self, moved: QPointF) -> None:
+        """Moves the picture, in px of the widget."""
+        self._pan += moved
+        self.update()
+
+    def zoom_by(self, factor: float) -> None:
+        """Magnifies about the middle of the widget."""
+        self._zoom_by(factor, None)
+
     def _zoom_by(self, factor: float, around: QPointF | None) -> None:
         zoom = min(max(self._zoom * factor, _MIN_ZOOM), _MAX_ZOOM)
         if around is not None:
@@ -368,6 +457,12 @@ class SliceView(QWidget):
             self._pan *= zoom / self._zoom
         self._zoom = zoom
         self.update()
+
+
+def _image_of(seen: SeenSlice) -> QImage:
+    rows, columns, _ = seen.rgb.shape
+    image = QImage(seen.rgb.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
+    return image.convertToFormat(QImage.Format.Format_RGB32)
 
 
 def _preview_of(state: ViewState) -> Preview | None:

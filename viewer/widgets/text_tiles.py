@@ -9,7 +9,7 @@ from viewer import theme
 
 _PADDING = 4
 _KEPT = 64
-_GROUND = QColor(0, 0, 0, 150)
+_GROUND = QColor(0, 0, 0, theme.IMAGE_VEIL)
 _ROOMY = 2000
 
 
@@ -71,7 +71,7 @@ def _make_tile(
     tile.fill(_GROUND)
     painter = QPainter(tile)
     painter.setFont(font)
-    painter.setPen(QColor(theme.TEXT))
+    painter.setPen(QColor(theme.IMAGE_TEXT))
     painter.drawText(QRect(_PADDING, 1, box.width(), box.height()), Qt.AlignmentFlag(across), text)
     painter.end()
     return tile

@@ -1,0 +1,73 @@
+"""``sadmil synth``: synthetic hemorrhage, for training, testing and teaching."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from sadmil_core.cli.console import complain
+from sadmil_core.cli.progress_bar import progress_bar
+
+synth_app = typer.Typer(
+    help="Make synthetic hemorrhage: inserted into real scans, or in made-up heads.",
+    no_args_is_help=True,
+)
+
+
+@synth_app.command("insert")
+def insert(
+    hosts: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Head CTs without a bleed, in DICOM.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="OUT",
+            help="New or empty, or an earlier run, which is gone on with.",
+            show_default=False,
+        ),
+    ],
+    scans: Annotated[
+        int, typer.Option(min=1, help="How many scans there shall be.", show_default=False)
+    ],
+    seed: Annotated[int, typer.Option(min=0, help="The same one, the same scans.")] = 0,
+    size: Annotated[
+        int,
+        typer.Option(min=0, help="At most so many rows and columns; 0 for the hosts' own."),
+    ] = 256,
+    positive: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the scans that bleed.")
+    ] = 0.41,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes; by default as many as cores.", show_default=False),
+    ] = None,
+) -> None:
+    """Put bleeds, and what only looks like them, into real scans; run it again to go on.
+
+    Exit status: 0 all scans are there, 1 some could not be made, 2 wrong usage.
+    """
+    from sadmil_core.synth.insert_cohort import insert_cohort
+
+    with progress_bar() as progress:
+        report = insert_cohort(
+            hosts,
+            out,
+            scans=scans,
+            seed=seed,
+            size=size or None,
+            positive_share=positive,
+            workers=workers or os.cpu_count() or 1,
+            progress=progress,
+        )
+    for name, reason in report.skipped:
+        complain(f"{name}: {reason}")
+    typer.echo(f"{report.written} scan(s) written, {report.kept} there already: {report.manifest}")
+    if report.written + report.kept < scans:
+        raise typer.Exit(1)
