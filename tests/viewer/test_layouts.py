@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sadmil_core.reformat import Projection
+from tests.bodies import head
 from tests.studies import write_spot_study
 from tests.synthetic import write_series
 from tests.viewer.conftest import wait_until_idle
@@ -74,7 +75,7 @@ def test_a_second_series_stands_beside_the_first(
     qtbot, window: MainWindow, tmp_path: Path
 ) -> None:
     write_spot_study(tmp_path / "two" / "a")
-    write_series(tmp_path / "two" / "b", 8, series_uid="1.2.3.77", uid_start=500)
+    write_series(tmp_path / "two" / "b", hu=head(8), series_uid="1.2.3.77", uid_start=500)
     window.session.open_path(tmp_path / "two")
     wait_until_idle(qtbot, window.session)
     window.layouts.set_layout(Layout.COMPARE)
