@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadmil_core.atomic import make_folder, replacing
+from sadmil_core.checkpoint import CheckpointHeader
 from sadmil_core.configs import to_mapping
 from sadmil_core.data.featurebags import FeatureBags
 from sadmil_core.data.features import write_features
 from sadmil_core.data.manifest import read_manifest
-from sadmil_core.data.storebags import StoreBags
 from sadmil_core.defaultmodel.cohort import PLAIN, STORE, read_hosts, split_hosts, write_cohort
-from sadmil_core.defaultmodel.recipe import JOINT, Recipe
+from sadmil_core.defaultmodel.pretrain import PretrainConfig, pretrain
 from sadmil_core.defaultmodel.scores import ScanScores, measured, scan_auroc, score, slice_auroc
+from sadmil_core.defaultmodel.slicepool import SlicePool, open_slice_pool
 from sadmil_core.model.assemble import assembled
-from sadmil_core.model.config import FeaturesConfig
-from sadmil_core.model.sadmil import SaDmil
 from sadmil_core.model.trained import TrainedModel, load_checkpoint, save_checkpoint
 from sadmil_core.progress import Progress, no_progress
 from sadmil_core.result import DecisionRule
@@ -32,12 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from sadmil_core.checkpoint import CheckpointHeader, Provenance
+    from sadmil_core.checkpoint import Provenance
     from sadmil_core.data.scans import ManifestScan
-    from sadmil_core.defaultmodel.recipe import Candidate
+    from sadmil_core.defaultmodel.recipe import Candidate, Recipe
+    from sadmil_core.model.sadmil import SaDmil
     from sadmil_core.training.ranks import Ranks
 
 REPORT_FILE = "report.json"
+_POOL = "pool"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +50,14 @@ class Part:
         train: Scans.
         validation: Scans of other hosts.
         test: Scans of yet others; none for the final network.
+        encoder: Scans that its encoder learns from.
     """
 
     name: str
     train: tuple[ManifestScan, ...]
     validation: tuple[ManifestScan, ...]
     test: tuple[ManifestScan, ...]
+    encoder: tuple[ManifestScan, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,13 +99,13 @@ class Build:
         make_folder(self.folder)
         scans, about = self._cohort(list(hosts))
         final, folds = _parts(scans, self.recipe)
+        pool = open_slice_pool(scans, self.folder / STORE, self.folder / _POOL, self.progress)
         # The final encoder first: what it is made like is not chosen.
-        self._encoder(final, self.recipe.final_epochs)
-        judged = [self._fold(part) for part in folds]
+        encoder = self._encoder(final, pool, self.recipe.final_pretraining)
+        judged = [self._fold(part, pool) for part in folds]
         chosen = _choose(judged)
         self.say(f"chosen: {chosen}")
-        path = self._finish(final, judged, chosen, about)
-        return path
+        return self._finish(final, encoder, judged, chosen, about)
 
     def _cohort(self, folders: list[Path]) -> tuple[list[ManifestScan], dict[str, Any]]:
         start = time.perf_counter()
@@ -122,14 +125,29 @@ class Build:
         self.say(f"{len(by_name)} hosts, {len(scans)} scans ({time.perf_counter() - start:.0f} s)")
         return scans, about
 
-    def _encoder(self, part: Part, epochs: int) -> TrainedModel:
-        folder = self.folder / part.name / "encoder"
-        config = self.recipe.encoder_run(part.name, epochs)
-        store = self.folder / STORE
-        train = StoreBags(part.train, store, self.recipe.preprocess, config.augment, config.seed)
-        validation = StoreBags(part.validation, store, self.recipe.preprocess)
-        self._fit(config, Splits(train=train, validation=validation, sha256=train.sha256), folder)
-        return load_checkpoint(folder / MODEL_FILE)
+    def _encoder(self, part: Part, pool: SlicePool, config: PretrainConfig) -> TrainedModel:
+        start = time.perf_counter()
+        recipe = self.recipe
+        header = CheckpointHeader(
+            name=part.name,
+            model=recipe.encoder_model,
+            preprocess=recipe.preprocess,
+            rule=DecisionRule(),
+            supervision="mask",
+        )
+        encoder = pretrain(
+            header,
+            config,
+            part.encoder,
+            pool,
+            recipe.augment,
+            self.folder / part.name / "encoder",
+            seed=recipe.seed,
+            stop=self.stop,
+            progress=self.progress,
+        )
+        self.say(f"{part.name}: encoder ({time.perf_counter() - start:.0f} s)")
+        return encoder
 
     def _features(self, part: Part, encoder: TrainedModel) -> dict[str, FeatureBags]:
         folder = self.folder / part.name
@@ -166,14 +184,12 @@ class Build:
             progress=self.progress,
         )
 
-    def _fold(self, part: Part) -> dict[str, list[dict[str, list[ScanScores]]]]:
+    def _fold(self, part: Part, pool: SlicePool) -> dict[str, list[dict[str, list[ScanScores]]]]:
         """By candidate, for each seed the scores of the validation and the test scans."""
         start = time.perf_counter()
-        encoder = self._encoder(part, self.recipe.encoder_epochs)
+        encoder = self._encoder(part, pool, self.recipe.fold_pretraining)
         bags = self._features(part, encoder)
-        read: dict[str, list[dict[str, list[ScanScores]]]] = {
-            JOINT: [_read(_headless(encoder), bags, part)]
-        }
+        read: dict[str, list[dict[str, list[ScanScores]]]] = {}
         for candidate in self.recipe.candidates:
             read[candidate.name] = [
                 _read(self._head(part, bags, candidate, seed).module, bags, part)
@@ -185,20 +201,18 @@ class Build:
     def _finish(
         self,
         final: Part,
+        encoder: TrainedModel,
         judged: Sequence[dict[str, list[dict[str, list[ScanScores]]]]],
         chosen: str,
         about: dict[str, Any],
     ) -> Path:
-        encoder = self._encoder(final, self.recipe.final_epochs)
-        if chosen == JOINT:
-            module, described = encoder.module, "heads trained with the encoder"
-        else:
-            bags = self._features(final, encoder)
-            candidate = next(c for c in self.recipe.candidates if c.name == chosen)
-            heads = [self._head(final, bags, candidate, seed) for seed in range(self.recipe.seeds)]
-            losses = [_loss(score(h.module, bags["validation"], final.validation)) for h in heads]
-            head = heads[int(np.argmin(losses))]
-            module, described = assembled(encoder, head), f"{chosen} on scan labels"
+        bags = self._features(final, encoder)
+        candidate = next(c for c in self.recipe.candidates if c.name == chosen)
+        heads = [self._head(final, bags, candidate, seed) for seed in range(self.recipe.seeds)]
+        losses = [_loss(score(h.module, bags["validation"], final.validation)) for h in heads]
+        head = heads[int(np.argmin(losses))]
+        module = assembled(encoder, head)
+        labels = "scan and slice labels" if candidate.slices else "scan labels"
         test = [each for fold in judged for seed in fold[chosen] for each in seed["test"]]
         report = _report(judged, chosen) | about | {"recipe": to_mapping(self.recipe)}
         header = replace(
@@ -210,7 +224,7 @@ class Build:
             provenance=replace(
                 self.provenance,
                 description="SA-DMIL, its encoder pre-trained on masks of synthetic hemorrhage; "
-                f"{described}.",
+                f"heads ({chosen}) on {labels}.",
                 source=f"sadmil train-default; hosts {about['hosts_sha256'][:12] or 'none'}",
                 phantoms_only=not about["hosts"],
             ),
@@ -239,7 +253,8 @@ def _parts(scans: Sequence[ManifestScan], recipe: Recipe) -> tuple[Part, list[Pa
         parts.append(_part(f"fold-{number}", scans, test, beside[:count], phantoms))
     if by_phantom:
         final = _part("final", scans, (), folds[0], ())
-    return final, parts
+    # Its validation hosts only say when a head has learnt enough: its encoder may know them.
+    return replace(final, encoder=(*final.train, *final.validation)), parts
 
 
 def _part(
@@ -253,23 +268,14 @@ def _part(
     own = [scan for scan in scans if scan.scan_id not in added]
     kept = [scan for scan in own if scan.site != PLAIN]
     held = {*test, *validation}
+    train = (*(scan for scan in kept if scan.patient_id not in held), *phantoms)
     return Part(
         name=name,
-        train=(*(scan for scan in kept if scan.patient_id not in held), *phantoms),
+        train=train,
+        encoder=train,
         validation=tuple(scan for scan in kept if scan.patient_id in validation),
         test=tuple(scan for scan in own if scan.patient_id in test),
     )
-
-
-def _headless(encoder: TrainedModel) -> SaDmil:
-    """The heads that were trained with an encoder, over its features."""
-    config = replace(
-        encoder.header.model, encoder=FeaturesConfig(features=encoder.module.encoder.features)
-    )
-    module = SaDmil(config)
-    state = encoder.module.state_dict()
-    module.load_state_dict({k: v for k, v in state.items() if not k.startswith("encoder.")})
-    return module.eval()
 
 
 def _read(module: SaDmil, bags: dict[str, FeatureBags], part: Part) -> dict[str, list[ScanScores]]:
@@ -282,7 +288,7 @@ def _read(module: SaDmil, bags: dict[str, FeatureBags], part: Part) -> dict[str,
 def _choose(judged: Sequence[dict[str, list[dict[str, list[ScanScores]]]]]) -> str:
     """The candidate with the best mean of both AUROCs over the folds' validation hosts.
 
-    Pooling without attention is a baseline and not chosen: its slices have no ranking.
+    Mean pooling cannot win: its slices have no ranking, and so an AUROC of a half.
     """
     merit = {}
     for name in judged[0]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from sadmil_core.data.augment import AugmentConfig
+from sadmil_core.defaultmodel.pretrain import PretrainConfig
 from sadmil_core.model.config import ConvEncoderConfig, FeaturesConfig, HeadConfig, ModelConfig
 from sadmil_core.model.graph_config import GraphConfig
 from sadmil_core.preprocess import PreprocessConfig
 from sadmil_core.training.config import DataConfig, LengthConfig, OptimizerConfig, TrainingConfig
 from sadmil_core.training.objective_config import ObjectiveConfig
-
-JOINT = "joint"
-"""The candidate that keeps the heads which were trained with the encoder."""
 
 
 def _encoder() -> ConvEncoderConfig:
@@ -20,9 +19,8 @@ def _encoder() -> ConvEncoderConfig:
         channels=(16, 32, 64, 128, 128),
         kernels=(5, 3, 3, 3, 3),
         padding=("same",) * 5,
-        dropout=(0.0, 0.0, 0.0, 0.1, 0.1),
+        dropout=(0.0,) * 5,
         output="max",
-        norm="group",
         unpooled=1,
     )
 
@@ -36,7 +34,6 @@ def _augment() -> AugmentConfig:
         noise_sd_hu=4.0,
         level_jitter_hu=4.0,
         width_jitter_hu=4.0,
-        slice_drop=0.5,
     )
 
 
@@ -50,6 +47,7 @@ class Candidate:
         alpha: Weight of smoothness.
         order: Of smoothness.
         graph: Of smoothness.
+        slices: Whether the head is told which slices bleed, too, and not the scan's label alone.
     """
 
     name: str
@@ -57,16 +55,24 @@ class Candidate:
     alpha: float = 0.0
     order: int = 1
     graph: GraphConfig = field(default_factory=GraphConfig)
+    slices: bool = False
 
 
+_SMOOTHNESS: tuple[tuple[str, float, Literal[1, 2]], ...] = (
+    ("att", 0.0, 1),
+    ("s1-0.1", 0.1, 1),
+    ("s1-0.5", 0.5, 1),
+    ("s2-0.1", 0.1, 2),
+    ("s2-0.5", 0.5, 2),
+)
 CANDIDATES = (
     Candidate(name="mean", pooling="mean"),
     Candidate(name="max", pooling="max"),
-    Candidate(name="att", alpha=0.0),
-    Candidate(name="s1-0.1", alpha=0.1),
-    Candidate(name="s1-0.5", alpha=0.5),
-    Candidate(name="s2-0.1", alpha=0.1, order=2),
-    Candidate(name="s2-0.5", alpha=0.5, order=2),
+    *(Candidate(name=name, alpha=alpha, order=order) for name, alpha, order in _SMOOTHNESS),
+    *(
+        Candidate(name=f"{name}-slices", alpha=alpha, order=order, slices=True)
+        for name, alpha, order in _SMOOTHNESS
+    ),
 )
 
 
@@ -81,7 +87,8 @@ class Recipe:
         phantoms: Whole made heads that are added to training, half of them with bleeds.
         folds: Outer folds over hosts.
         validation_hosts: Hosts kept from training to stop and to choose by.
-        encoder_epochs: Of an encoder, in cross-validation and in the end.
+        fold_pretraining: Of an encoder in cross-validation.
+        final_pretraining: Of the one that is kept.
         head_epochs: Of a candidate.
         seeds: Of each candidate.
         candidates: What is chosen from.
@@ -95,46 +102,29 @@ class Recipe:
         )
     )
     encoder: ConvEncoderConfig = field(default_factory=_encoder)
-    scans_per_host: int = 40
+    scans_per_host: int = 64
     phantoms: int = 80
     folds: int = 4
     validation_hosts: int = 2
-    encoder_epochs: int = 4
-    final_epochs: int = 7
+    fold_pretraining: PretrainConfig = field(default_factory=lambda: PretrainConfig(steps=900))
+    final_pretraining: PretrainConfig = field(default_factory=lambda: PretrainConfig(steps=2000))
     head_epochs: int = 12
     seeds: int = 5
     candidates: tuple[Candidate, ...] = CANDIDATES
     augment: AugmentConfig = field(default_factory=_augment)
     seed: int = 0
 
-    def encoder_run(self, name: str, epochs: int) -> TrainingConfig:
-        """The run of an encoder: masks, slices and scans of inserted lesions, no smoothness."""
-        return TrainingConfig(
-            name=name,
-            data=DataConfig(manifest="-", store="-", bags_per_step=2, workers=2),
-            model=ModelConfig(
-                encoder=self.encoder,
-                head=HeadConfig(hidden=0, dropout=0.1),
-                input_size=self.preprocess.size,
-            ),
-            preprocess=self.preprocess,
-            objective=ObjectiveConfig(slice_weight=1.0, mask_weight=1.0, attention_weight=0.2),
-            optimizer=OptimizerConfig(
-                lr=1e-3,
-                weight_decay=1e-2,
-                warmup_steps=50,
-                schedule="cosine",
-                clip_norm=1.0,
-                ema_decay=0.995,
-            ),
-            augment=self.augment,
-            length=LengthConfig(epochs=epochs, patience=0, save_every_steps=100),
-            seed=self.seed,
-            precision="bf16",
+    @property
+    def encoder_model(self) -> ModelConfig:
+        """The network that is pre-trained; its attention is not."""
+        return ModelConfig(
+            encoder=self.encoder,
+            head=HeadConfig(hidden=0, dropout=0.0),
+            input_size=self.preprocess.size,
         )
 
     def head_run(self, candidate: Candidate, seed: int) -> TrainingConfig:
-        """The run of a candidate over frozen features, from scan labels alone."""
+        """The run of a candidate over frozen features."""
         return TrainingConfig(
             name=candidate.name,
             data=DataConfig(manifest="-", bags_per_step=8, bags_per_batch=8, workers=0),
@@ -147,6 +137,8 @@ class Recipe:
                 alpha=candidate.alpha,
                 order=candidate.order,  # type: ignore[arg-type]
                 graph=candidate.graph,
+                slice_weight=0.5 if candidate.slices else 0.0,
+                attention_weight=0.5 if candidate.slices else 0.0,
             ),
             optimizer=OptimizerConfig(lr=2e-3, weight_decay=1e-2, schedule="cosine"),
             length=LengthConfig(epochs=self.head_epochs, patience=0, save_every_steps=10_000),
@@ -162,10 +154,10 @@ SHORT = replace(
     phantoms=16,
     folds=2,
     validation_hosts=2,
-    encoder_epochs=1,
-    final_epochs=1,
+    fold_pretraining=PretrainConfig(steps=10, slices_per_step=16),
+    final_pretraining=PretrainConfig(steps=10, slices_per_step=16),
     head_epochs=1,
     seeds=1,
-    candidates=(CANDIDATES[2], CANDIDATES[3]),
+    candidates=(CANDIDATES[2], CANDIDATES[8]),
 )
 """The same way in a minute, to be tested; what comes out knows nothing."""
