@@ -189,9 +189,8 @@ def pretrain(
         chosen, label = draw.draw(rng, config.slices_per_step)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _schedule(standing.step / config.steps, config.warmup)
-        means = _step(
-            module, optimizer, config, chosen, label, pool, header.preprocess, augment, rng
-        )
+        x, masks = augmented(pool.hu[chosen], pool.masks[chosen], header.preprocess, augment, rng)
+        means = _step(module, optimizer, config, x, masks, label)
         standing.step += 1
         if standing.step % 10 == 0:
             log.write("step", standing.step, **means)
