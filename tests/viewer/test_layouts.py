@@ -71,9 +71,7 @@ def test_the_models_input_is_shown_without_torch(qtbot, read_window: MainWindow)
     assert layouts._seen(session.state) is None
 
 
-def test_a_second_series_stands_beside_the_first(
-    qtbot, window: MainWindow, tmp_path: Path
-) -> None:
+def test_a_second_series_stands_beside_the_first(qtbot, window: MainWindow, tmp_path: Path) -> None:
     write_spot_study(tmp_path / "two" / "a")
     write_series(tmp_path / "two" / "b", hu=head(8), series_uid="1.2.3.77", uid_start=500)
     window.session.open_path(tmp_path / "two")
