@@ -6,7 +6,7 @@ OUT ?= out
 MUTATIONS ?= 20000
 SEED ?= 0
 
-.PHONY: run test lint types imports unit fuzz bench syntax-table demo-model clean
+.PHONY: run test lint types imports unit fuzz bench syntax-table demo-model experiment-demo clean
 
 run: $(VENV)/.app
 	$(BIN)/sadmil-viewer --demo --headless-out $(OUT)
@@ -41,6 +41,10 @@ syntax-table: $(VENV)/.dev
 # Trains the demonstration model again and writes it to resources/models (about ten minutes).
 demo-model: $(VENV)/.dev
 	$(BIN)/python tools/train_demo_model.py
+
+# Phantoms, a store, a briefly trained encoder, its features, an ablation (docs/experiments.md).
+experiment-demo: $(VENV)/.dev
+	$(BIN)/python tools/experiment_demo.py --out $(OUT)/experiment-demo
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""Layouts: what stands in the window, reformats by a linked cursor, slabs, and the model's input."""
+"""Layouts: what stands in the window, reformats by a cursor, slabs, and the model's input."""
 
 from __future__ import annotations
 
