@@ -196,7 +196,9 @@ def test_an_encoder_and_a_head_make_one_network(header: CheckpointHeader) -> Non
     mask = torch.ones(1, 5, dtype=torch.bool)
     with torch.inference_mode():
         features = encoder.module.encode(x[0])[None]
-        assert torch.allclose(one(x[0], mask).logit_B, head.module(features[0], mask).logit_B, atol=1e-6)
+        assert torch.allclose(
+            one(x[0], mask).logit_B, head.module(features[0], mask).logit_B, atol=1e-6
+        )
 
 
 def scores(name: str, host: str, logit: float, attention: list[float], slices: str) -> ScanScores:
