@@ -35,6 +35,22 @@ def train_default(
         str, typer.Option("--training-data", help="Whose heads the hosts are, for the model card.")
     ] = "",
     citation: Annotated[str, typer.Option("--citation", help="What the hosts ask to cite.")] = "",
+    watch: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--watch",
+            metavar="FOLDER",
+            help="Unlabelled scans: how well their order agrees with that of --watch-with is "
+            "reported, and nothing is chosen by it.",
+            show_default=False,
+        ),
+    ] = None,
+    watch_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--watch-with", metavar="MODEL", help="Name or file of a model.", show_default=False
+        ),
+    ] = None,
     short: Annotated[
         bool,
         typer.Option("--short", help="All steps in a minute, to try them; the model is useless."),
@@ -56,6 +72,8 @@ def train_default(
     from sadmil_core.checkpoint import Provenance
     from sadmil_core.defaultmodel.build import REPORT_FILE, Build
     from sadmil_core.defaultmodel.recipe import RECIPE, SHORT
+    from sadmil_core.model.trained import load_checkpoint
+    from sadmil_core.modelstore import resolve_model
     from sadmil_core.progress import Cancelled
     from sadmil_core.training.loop import Stopped
     from sadmil_core.training.ranks import joined_ranks
@@ -87,6 +105,8 @@ def train_default(
             stop=stop,
             progress=progress,
             say=complain,
+            watched=tuple(watch or ()),
+            watching=tuple(load_checkpoint(resolve_model(name)) for name in watch_with or ()),
         )
         try:
             path = build.run(hosts or [])

@@ -16,6 +16,7 @@ from sadmil_core.configs import to_mapping
 from sadmil_core.data.featurebags import FeatureBags
 from sadmil_core.data.features import write_features
 from sadmil_core.data.manifest import read_manifest
+from sadmil_core.defaultmodel.agreement import FoldModel, agreement
 from sadmil_core.defaultmodel.cohort import PLAIN, STORE, read_hosts, split_hosts, write_cohort
 from sadmil_core.defaultmodel.pretrain import PretrainConfig, pretrain
 from sadmil_core.defaultmodel.scores import ScanScores, measured, scan_auroc, score, slice_auroc
@@ -72,6 +73,8 @@ class Build:
         stop: Asked whether to stop.
         progress: Told how far each step is.
         say: Told what is done, a line at a time.
+        watched: Folders of unlabelled scans on whose order other models are asked, too.
+        watching: These others.
     """
 
     folder: Path
@@ -81,6 +84,8 @@ class Build:
     stop: Callable[[], bool] = lambda: False
     progress: Progress = no_progress
     say: Callable[[str], None] = lambda _line: None
+    watched: tuple[Path, ...] = ()
+    watching: tuple[TrainedModel, ...] = ()
 
     def run(self, hosts: Iterable[Path]) -> Path:
         """Makes the model.
@@ -105,6 +110,7 @@ class Build:
         judged = [self._fold(part, pool) for part in folds]
         chosen = _choose(judged)
         self.say(f"chosen: {chosen}")
+        about["agreement"] = self._agreement(folds, pool, chosen, about["hosts"])
         return self._finish(final, encoder, judged, chosen, about)
 
     def _cohort(self, folders: list[Path]) -> tuple[list[ManifestScan], dict[str, Any]]:
@@ -197,6 +203,25 @@ class Build:
             ]
         self.say(f"{part.name}: {time.perf_counter() - start:.0f} s")
         return read
+
+    def _agreement(
+        self, folds: Sequence[Part], pool: SlicePool, chosen: str, hosts: Sequence[str]
+    ) -> dict[str, Any]:
+        """Of the folds' models with others; reported, and nothing is chosen by it."""
+        if not self.watched or not self.watching:
+            return {}
+        candidate = next(c for c in self.recipe.candidates if c.name == chosen)
+        models = []
+        for part in folds:
+            encoder = self._encoder(part, pool, self.recipe.fold_pretraining)
+            head = self._head(part, self._features(part, encoder), candidate, 0)
+            module = assembled(encoder, head)
+            header = replace(encoder.header, model=module.config)
+            kept_from = frozenset(scan.patient_id for scan in part.test)
+            models.append(
+                FoldModel(model=TrainedModel(module=module, header=header), kept_from=kept_from)
+            )
+        return agreement(models, hosts, self.watched, self.watching, self.progress)
 
     def _finish(
         self,

@@ -15,6 +15,7 @@ from sadmil_core.checkpoint import CheckpointHeader, read_header
 from sadmil_core.data.augment import AugmentConfig
 from sadmil_core.data.manifest import ManifestScan, SliceLabel
 from sadmil_core.data.store import StoredScan, StoreWriter
+from sadmil_core.defaultmodel.agreement import FoldModel, agreement, correlated
 from sadmil_core.defaultmodel.pretrain import (
     PretrainConfig,
     augmented,
@@ -33,6 +34,7 @@ from sadmil_core.model.trained import TrainedModel, load_checkpoint
 from sadmil_core.preprocess import preprocess_slice
 from sadmil_core.result import DecisionRule
 from sadmil_core.training.loop import Stopped
+from tests.bodies import write_head
 from tests.commands import run_sadmil
 
 SIZE = SHORT.preprocess.size
@@ -254,3 +256,41 @@ def test_the_command_makes_a_model_from_phantoms_and_does_nothing_twice(
     again = run_sadmil(monkeypatch, capsys, *words)
     assert again.status == 0
     assert path.read_bytes() == before
+
+
+def test_agreement_is_of_ranks_and_has_an_interval() -> None:
+    own = np.array([0.1, 0.4, 0.2, 3.0, 9.0])
+    found = correlated(own, np.array([1.0, 3.0, 2.0, 4.0, 5.0]))
+    assert found["spearman"] == pytest.approx(1.0)
+    swapped = correlated(own, np.array([2.0, 3.0, 1.0, 4.0, 5.0]))
+    assert swapped["spearman"] == pytest.approx(0.9)  # 1 - 6 * 2 / (5 * 24)
+    assert swapped["low"] < 0.9 <= swapped["high"]
+
+
+def test_unlabelled_scans_are_read_by_the_model_that_was_kept_from_them(
+    header: CheckpointHeader, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    for number in range(4):
+        write_head(
+            tmp_path / str(number), 12, study_uid=f"1.2.{number}", series_uid=f"1.3.{number}"
+        )
+    models = []
+    for logit in (-1.0, 1.0, 5.0):
+        module = SaDmil(header.model)
+        with torch.no_grad():
+            for parameter in module.head.parameters():
+                parameter.fill_(0.0)
+            list(module.head.parameters())[-1].fill_(logit)
+        models.append(TrainedModel(module=module.eval(), header=header))
+    folds = [
+        FoldModel(model=models[0], kept_from=frozenset({"1.2.0"})),
+        FoldModel(model=models[1], kept_from=frozenset({"1.2.1"})),
+    ]
+    found = agreement(folds, ["1.2.0", "1.2.1", "1.2.2"], [tmp_path], [models[2]])
+    assert found["logits"] == {
+        "1.2.0": [pytest.approx(-1), pytest.approx(5)],
+        "1.2.1": [pytest.approx(1), pytest.approx(5)],
+        "1.2.3": [pytest.approx(0), pytest.approx(5)],  # no host: the mean of both
+    }
+    assert "spearman" not in found  # 1.2.2 was in training everywhere: three are too few
