@@ -17,6 +17,7 @@ from sadmil_core.data.featurebags import FeatureBags
 from sadmil_core.data.features import write_features
 from sadmil_core.data.manifest import read_manifest
 from sadmil_core.defaultmodel.agreement import FoldModel, agreement
+from sadmil_core.defaultmodel.card import default_card
 from sadmil_core.defaultmodel.cohort import PLAIN, STORE, read_hosts, split_hosts, write_cohort
 from sadmil_core.defaultmodel.pretrain import PretrainConfig, pretrain
 from sadmil_core.defaultmodel.scores import ScanScores, measured, scan_auroc, score, slice_auroc
@@ -128,6 +129,8 @@ class Build:
             for name, reason in found.refused.items():
                 self.say(f"no host: {name}: {reason}")
         scans = write_cohort(by_name, self.folder, self.recipe, self.progress)
+        about["scans"] = len(scans)
+        about["positive_scans"] = sum(bool(scan.label) for scan in scans)
         self.say(f"{len(by_name)} hosts, {len(scans)} scans ({time.perf_counter() - start:.0f} s)")
         return scans, about
 
@@ -259,6 +262,8 @@ class Build:
         report["model_sha256"] = header.model_sha256
         with replacing(self.folder / REPORT_FILE) as stream:
             stream.write(f"{json.dumps(report, indent=1)}\n".encode())
+        with replacing(path.with_suffix(".md")) as stream:
+            stream.write(default_card(header, report).encode())
         return path
 
 

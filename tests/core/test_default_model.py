@@ -252,6 +252,10 @@ def test_the_command_makes_a_model_from_phantoms_and_does_nothing_twice(
     kept = {k: v for k, v in encoder.module.state_dict().items() if k.startswith("encoder.")}
     shipped = load_checkpoint(path).module.state_dict()
     assert all(torch.equal(shipped[name], tensor) for name, tensor in kept.items())
+    card = (tmp_path / "out" / "default.md").read_text(encoding="utf-8")
+    assert header.model_sha256 in card
+    assert f"{report['nested']['scan_auroc']['value']:.3f}" in card
+    assert "phantoms alone" in card
     before = path.read_bytes()
     again = run_sadmil(monkeypatch, capsys, *words)
     assert again.status == 0
