@@ -22,16 +22,15 @@ from sadmil_core.errors import (
     DecodeError,
     SadmilError,
     UnscorableError,
-    WriteError,
 )
 from sadmil_core.fitness import Fitness, fitness_of_entry, fitness_of_volume
 from sadmil_core.modelstore import resolve_model
 from sadmil_core.readout import Candidate, StudyReadout, choose_readouts
-from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
 from viewer.model.annotations import Annotations
 from viewer.model.choices import model_items
+from viewer.model.exporting import EXPORTING, Exporter
 from viewer.model.inquirer import ASKING, Inquirer
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
 from viewer.model.opening import Opened, make_thumbnails, open_paths, publish_first
@@ -53,14 +52,9 @@ if TYPE_CHECKING:
 
     from sadmil_core.devices import DeviceChoice, Precision
     from sadmil_core.predict import Predictor
+    from sadmil_core.report import ScanRecord
 
-INDEXING, LOADING, SCORING, EXPORTING, THUMBNAILS = (
-    "indexing",
-    "loading",
-    "scoring",
-    "exporting",
-    "thumbnails",
-)
+INDEXING, LOADING, SCORING, THUMBNAILS = "indexing", "loading", "scoring", "thumbnails"
 """The lanes of work. Indexing has its own: while a folder is being looked through, what is open
 goes on loading, and stays if the folder turns out to hold nothing."""
 _GLANCE_S = 0.05
@@ -105,6 +99,7 @@ class Session(QObject):
             predictor=lambda: self._predictor,
             make_predictor=self._load,
         )
+        self.exporter = Exporter(self, lambda said: self._set(message=said))
         self.jobs.progressed.connect(self._on_progress)
         self.jobs.idled.connect(self._on_idle)
 
@@ -444,29 +439,9 @@ class Session(QObject):
             candidates.append(record.candidate if record else unread)
         return choose_readouts(candidates)
 
-    def export_csv(self, path: Path) -> None:
-        """Writes the slice report of every stack read so far, on a worker thread."""
-        records, readouts, total = self.records, self.readouts, len(self.state.entries)
-        count = f"{len(records)} of {total} series" if total > 1 else "1 series"
-        inputs = [source for entry in self.state.entries for source in entry.sources]
-        inputs += [self.state.model.path] if self.state.model else []
-        if path.resolve() in {each.resolve() for each in inputs}:
-            error = WriteError(
-                f"{path} is one of the scan's own files, or the model.",
-                remedy="Choose another name.",
-            )
-            self.failed.emit(error)
-            return
-        self.jobs.submit(
-            EXPORTING,
-            lambda _context: write_csv(records, path, readouts=readouts),
-            on_done=lambda _none: self._set(message=f"Slice report of {count} written"),
-            on_failed=self.failed.emit,
-        )
-
     def report_fault(self, error: BaseException) -> None:
         """Tells the user of a fault that nothing else has caught."""
-        self.failed.emit(unexpected(error))
+        self.failed.emit(error if isinstance(error, SadmilError) else unexpected(error))
 
     def close(self) -> None:
         """Stops all work, without waiting for it."""

@@ -11,8 +11,10 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QSizePolicy, QToolBar, QToolButton, QWidget
 
 from sadmil_core.display import PRESETS
+from viewer.log_folder import open_log_folder
 from viewer.model.annotations import MeasureKind, SliceKey
 from viewer.model.bindings import Bindings, Command
+from viewer.model.exporting import ExportKind
 from viewer.widgets.attention_actions import AttentionActions
 
 if TYPE_CHECKING:
@@ -153,7 +155,7 @@ class WindowActions(QObject):
         )
         self.menu("File").addSeparator()
         self.export = add(
-            "Export report…", "Ctrl+E", window.ask_export, "Export the slice report as CSV"
+            "Export report…", "Ctrl+E", window.ask_export, "Export report, tables or picture"
         )
         self.export.setIconText("Export")
         self.menu("File").addSeparator()
@@ -285,6 +287,7 @@ class WindowActions(QObject):
         add, window = partial(self.add, menu="Help"), self._window
         add("Keys and mouse", "F1", window.show_cheat_sheet)
         add("Change keys and mouse…", "Ctrl+F1", window.show_bindings)
+        add("Open log folder", "", open_log_folder, "What to look into when something went wrong")
         self.menu("Help").addSeparator()
         add("About the model", "F2", window.show_model)
         add("About sadmil-viewer", "Shift+F1", window.show_about)
@@ -427,7 +430,7 @@ class WindowActions(QObject):
         self.cancel.setEnabled(busy or state.asking is not None)
         self.run.setEnabled(not busy and state.volume is not None and state.model is not None)
         self.files.setEnabled(bool(state.skipped))
-        self.export.setEnabled(bool(self._session.records) and not busy)
+        self.export.setEnabled(not busy and any(map(self._session.exporter.can, ExportKind)))
         self.presets["DICOM"].setEnabled(self._session.own_window is not None)
         has_stack = state.entry is not None
         for action in (*self.tools.values(), self._inverted, self._across, self._down):
@@ -436,7 +439,7 @@ class WindowActions(QObject):
         self._cine.setEnabled(state.slice_count > 1)
         count = len(self._session.records)
         self._tips["export-report"] = (
-            f"Export the slice report as CSV: {count} of {len(state.entries)} series read"
+            f"Export report, tables or picture: {count} of {len(state.entries)} series read"
         )
         self._bind_one("export-report")
 
