@@ -12,12 +12,11 @@ from sadmil_core import RESEARCH_USE_NOTICE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PySide6.QtGui import QAction, QKeyEvent
+    from PySide6.QtGui import QAction
 
     from viewer.model.state import ViewState
 
 _WIDTH = 300  # px, of the column
-_FORWARD, _BACK = (Qt.Key.Key_Down, Qt.Key.Key_Right), (Qt.Key.Key_Up, Qt.Key.Key_Left)
 
 
 class StartPage(QWidget):
@@ -31,6 +30,7 @@ class StartPage(QWidget):
     def __init__(self, parent: QWidget, ways: Sequence[tuple[QAction, str]]) -> None:
         super().__init__(parent)
         self.setObjectName("startPage")
+        self._covered = parent
         self.column = QVBoxLayout()
         self.column.setSpacing(6)
         self.buttons = []
@@ -68,23 +68,14 @@ class StartPage(QWidget):
     def render_state(self, state: ViewState) -> None:
         """Stands there only while nothing is open or being opened."""
         shown = state.entry is None and state.opening is None and state.preview is None
-        if shown != self.isVisibleTo(self.parentWidget()):
+        if shown != self.isVisibleTo(self._covered):
             self.setVisible(shown)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Arrows go from button to button, Enter presses."""
-        if event.key() in _FORWARD:
-            self.focusNextChild()
-        elif event.key() in _BACK:
-            self.focusPreviousChild()
-        else:
-            super().keyPressEvent(event)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Stays as large as what it covers."""
-        if watched is self.parent() and event.type() == QEvent.Type.Resize:
+        if watched is self._covered and event.type() == QEvent.Type.Resize:
             self._fill_parent()
         return False
 
     def _fill_parent(self) -> None:
-        self.setGeometry(self.parentWidget().rect())
+        self.setGeometry(self._covered.rect())
