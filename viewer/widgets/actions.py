@@ -108,7 +108,10 @@ class WindowActions(QObject):
     def menu(self, title: str) -> QMenu:
         """The menu of that title; made where there is none."""
         if title not in self.menus:
-            self.menus[title] = self._window.menuBar().addMenu(f"&{title}")
+            menu, bar = QMenu(f"&{title}", self._window), self._window.menuBar()
+            last = self.menus.get("Help")  # which is the last one, whoever comes later
+            bar.insertMenu(last.menuAction(), menu) if last else bar.addMenu(menu)
+            self.menus[title] = menu
         return self.menus[title]
 
     def action(self, name: str) -> QAction:
@@ -143,8 +146,13 @@ class WindowActions(QObject):
         add = partial(self.add, menu="File")
         self.open = add("Open folder…", "Ctrl+O", window.ask_folder)
         self.open.setIconText("Open")
-        add("Open file…", "Ctrl+Shift+O", window.ask_file)
-        add("Open demo study", "Ctrl+D", session.open_demo)
+        file = add("Open file…", "Ctrl+Shift+O", window.ask_file)
+        demo = add("Open demo study", "Ctrl+D", session.open_demo)
+        self.beginnings = (
+            (self.open, "Of head CT, with any number of series. Or drop it here."),
+            (file, "DICOM, DICOMDIR, zip, NIfTI, NRRD or MetaImage."),
+            (demo, "A synthetic head with a bleed: no patient."),
+        )
         self.menu("File").addSeparator()
         self.export = add(
             "Export report…", "Ctrl+E", window.ask_export, "Export report, tables or picture"

@@ -39,6 +39,7 @@ from viewer.widgets.settings_dialog import SettingsDialog
 from viewer.widgets.slice_slider import SliceSlider
 from viewer.widgets.slice_strip import SliceStrip
 from viewer.widgets.slice_view import SliceView
+from viewer.widgets.start_page import StartPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,7 @@ class MainWindow(QMainWindow):
         self.commands = WindowActions(self, self.bindings, Cine(session, settings.cine_hz))
         self.commands.fill()
         self._connect()
+        self.start_page = StartPage(self.slice_view, self.commands.beginnings)
         self.layouts = Layouts(self, self._middle, self._sides)
         self.exports = Exports(self)
         if settings.geometry is None or not self.restoreGeometry(settings.geometry):
@@ -181,6 +183,7 @@ class MainWindow(QMainWindow):
     def render_state(self, state: ViewState) -> None:
         """Passes a new state to every widget."""
         self.slice_view.render_state(state)
+        self.start_page.render_state(state)
         self.strip.render_state(state)
         self.attention.render_state(state)
         self.series_list.render_state(state)
