@@ -22,12 +22,13 @@ from sadmil_core.defaultmodel.cohort import PLAIN, STORE, read_hosts, split_host
 from sadmil_core.defaultmodel.pretrain import PretrainConfig, pretrain
 from sadmil_core.defaultmodel.scores import ScanScores, measured, scan_auroc, score, slice_auroc
 from sadmil_core.defaultmodel.slicepool import SlicePool, open_slice_pool
-from sadmil_core.model.assemble import assembled
+from sadmil_core.model.assemble import assembled, over_features
 from sadmil_core.model.trained import TrainedModel, load_checkpoint, save_checkpoint
 from sadmil_core.progress import Progress, no_progress
 from sadmil_core.result import DecisionRule
 from sadmil_core.training.calibrate import fit_temperature, youden_threshold
 from sadmil_core.training.fit import MODEL_FILE, Splits, fit
+from sadmil_core.training.order import seed_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
     from sadmil_core.data.scans import ManifestScan
     from sadmil_core.defaultmodel.recipe import Candidate, Recipe
     from sadmil_core.model.sadmil import SaDmil
+    from sadmil_core.training.config import TrainingConfig
     from sadmil_core.training.ranks import Ranks
 
 REPORT_FILE = "report.json"
 _POOL = "pool"
+_START = "start.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,22 +176,36 @@ class Build:
         }
 
     def _head(
-        self, part: Part, bags: dict[str, FeatureBags], candidate: Candidate, seed: int
+        self,
+        part: Part,
+        encoder: TrainedModel,
+        bags: dict[str, FeatureBags],
+        candidate: Candidate,
+        seed: int,
     ) -> TrainedModel:
         folder = self.folder / part.name / "heads" / f"{candidate.name}-{seed}"
+        start = folder / _START
+        if not start.is_file():
+            make_folder(folder)
+            model = self.recipe.head_model(candidate)
+            header = replace(encoder.header, model=model, model_sha256="")
+            save_checkpoint(start, over_features(encoder, model, seed_for("weights", seed)), header)
         splits = Splits(
             train=bags["train"], validation=bags["validation"], sha256=bags["train"].sha256
         )
-        self._fit(self.recipe.head_run(candidate, seed), splits, folder)
+        self._fit(self.recipe.head_run(candidate, seed), splits, folder, start)
         return load_checkpoint(folder / MODEL_FILE)
 
-    def _fit(self, config: Any, splits: Splits, folder: Path) -> CheckpointHeader:
+    def _fit(
+        self, config: TrainingConfig, splits: Splits, folder: Path, start: Path
+    ) -> CheckpointHeader:
         return fit(
             config,
             splits,
             folder,
             self.ranks,
             preprocess=self.recipe.preprocess,
+            start_path=start,
             stop=self.stop,
             progress=self.progress,
         )
@@ -201,7 +218,7 @@ class Build:
         read: dict[str, list[dict[str, list[ScanScores]]]] = {}
         for candidate in self.recipe.candidates:
             read[candidate.name] = [
-                _read(self._head(part, bags, candidate, seed).module, bags, part)
+                _read(self._head(part, encoder, bags, candidate, seed).module, bags, part)
                 for seed in range(self.recipe.seeds)
             ]
         self.say(f"{part.name}: {time.perf_counter() - start:.0f} s")
@@ -217,7 +234,7 @@ class Build:
         models = []
         for part in folds:
             encoder = self._encoder(part, pool, self.recipe.fold_pretraining)
-            head = self._head(part, self._features(part, encoder), candidate, 0)
+            head = self._head(part, encoder, self._features(part, encoder), candidate, 0)
             module = assembled(encoder, head)
             header = replace(encoder.header, model=module.config)
             kept_from = frozenset(scan.patient_id for scan in part.test)
@@ -236,7 +253,9 @@ class Build:
     ) -> Path:
         bags = self._features(final, encoder)
         candidate = next(c for c in self.recipe.candidates if c.name == chosen)
-        heads = [self._head(final, bags, candidate, seed) for seed in range(self.recipe.seeds)]
+        heads = [
+            self._head(final, encoder, bags, candidate, seed) for seed in range(self.recipe.seeds)
+        ]
         losses = [_loss(score(h.module, bags["validation"], final.validation)) for h in heads]
         head = heads[int(np.argmin(losses))]
         module = assembled(encoder, head)

@@ -65,6 +65,11 @@ _SMOOTHNESS: tuple[tuple[str, float, Literal[1, 2]], ...] = (
     ("s2-0.1", 0.1, 2),
     ("s2-0.5", 0.5, 2),
 )
+_GRAPHS = (
+    ("3hops", GraphConfig(hops=3)),
+    ("5mm", GraphConfig(hops=3, length_mm=5.0)),
+    ("alike", GraphConfig(similarity=1.0)),
+)
 CANDIDATES = (
     Candidate(name="mean", pooling="mean"),
     Candidate(name="max", pooling="max"),
@@ -72,6 +77,10 @@ CANDIDATES = (
     *(
         Candidate(name=f"{name}-slices", alpha=alpha, order=order, slices=True)
         for name, alpha, order in _SMOOTHNESS
+    ),
+    *(
+        Candidate(name=f"s1-0.1-{name}-slices", alpha=0.1, graph=graph, slices=True)
+        for name, graph in _GRAPHS
     ),
 )
 
@@ -123,16 +132,20 @@ class Recipe:
             input_size=self.preprocess.size,
         )
 
+    def head_model(self, candidate: Candidate) -> ModelConfig:
+        """The network of a candidate over frozen features."""
+        return ModelConfig(
+            encoder=FeaturesConfig(features=self.encoder.channels[-1]),
+            head=HeadConfig(hidden=0, dropout=0.1),
+            pooling=candidate.pooling,  # type: ignore[arg-type]
+        )
+
     def head_run(self, candidate: Candidate, seed: int) -> TrainingConfig:
-        """The run of a candidate over frozen features."""
+        """The run of a candidate over frozen features, from the encoder's own head."""
         return TrainingConfig(
             name=candidate.name,
             data=DataConfig(manifest="-", bags_per_step=8, bags_per_batch=8, workers=0),
-            model=ModelConfig(
-                encoder=FeaturesConfig(features=self.encoder.channels[-1]),
-                head=HeadConfig(hidden=0, dropout=0.1),
-                pooling=candidate.pooling,  # type: ignore[arg-type]
-            ),
+            start="encoder",
             objective=ObjectiveConfig(
                 alpha=candidate.alpha,
                 order=candidate.order,  # type: ignore[arg-type]
@@ -140,7 +153,7 @@ class Recipe:
                 slice_weight=0.5 if candidate.slices else 0.0,
                 attention_weight=0.5 if candidate.slices else 0.0,
             ),
-            optimizer=OptimizerConfig(lr=2e-3, weight_decay=1e-2, schedule="cosine"),
+            optimizer=OptimizerConfig(lr=5e-4, weight_decay=1e-2, schedule="cosine"),
             length=LengthConfig(epochs=self.head_epochs, patience=0, save_every_steps=10_000),
             seed=seed,
         )
