@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sadmil_core.data.scans import SUBTYPES
-from sadmil_core.synth import intraaxial
+from sadmil_core.synth import extraaxial, intraaxial
 from sadmil_core.synth.host import HostUnfit
 from sadmil_core.synth.insertion import BLOOD_SHARE, VISIBLE_MM2, apply_edits
+from sadmil_core.synth.lookalikes import LOOK_ALIKES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 MEDIAN_EXTENT_MM, EXTENT_SPREAD, MOST_EXTENT_MM = 46.0, 0.65, 160.0
 """How much of the head's height a bleed covers: ten slices of about 4.6 mm, 1 to 32 of them."""
 
+_LAYERED = {
+    "epidural": extraaxial.draw_epidural,
+    "subdural": extraaxial.draw_subdural,
+    "subarachnoid": extraaxial.draw_subarachnoid,
+}
+"""Layers, whose height is drawn first."""
 _CANDIDATES = 3
 _NEAR = 0.35  # a candidate this near to the number of slices wanted is taken at once
 
@@ -60,6 +67,9 @@ BLEEDS: Mapping[str, tuple[tuple[float, Draw], ...]] = {
         (0.12, intraaxial.draw_petechial),
     ),
     "intraventricular": ((1.0, intraaxial.draw_intraventricular),),
+    "epidural": ((1.0, extraaxial.draw_epidural),),
+    "subdural": ((1.0, extraaxial.draw_subdural),),
+    "subarachnoid": ((1.0, extraaxial.draw_subarachnoid),),
 }
 """Ways to draw each kind of bleed, with how often."""
 FIRST: Mapping[str, float] = {
@@ -78,10 +88,6 @@ WITH: Mapping[str, Mapping[str, float]] = {
     "intraventricular": {"subarachnoid": 0.25},
 }
 """How often others come with it."""
-LOOK_ALIKES: Mapping[str, tuple[float, Draw]] = {
-    "retouch": (0.55, intraaxial.draw_retouch),
-}
-"""What scans of both classes get, with how often."""
 
 
 def insert_one(
@@ -180,6 +186,13 @@ def _draw_kind(host: Host, rng: np.random.Generator, kind: str, extent_mm: float
         likely = float(np.clip(0.4 * (extent_mm / 10) ** 3, 1.0, 60.0))
         range_ml = max(1.0, 0.5 * likely), min(60.0, max(2.0 * likely, 3.0))
         return intraaxial.draw_intraparenchymal(host, rng, volume_ml=range_ml)
+    for layered in (
+        extraaxial.draw_epidural,
+        extraaxial.draw_subdural,
+        extraaxial.draw_subarachnoid,
+    ):
+        if draw is layered:
+            return layered(host, rng, extent_mm=extent_mm)
     return draw(host, rng)
 
 
