@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DATE, _TIME = "20240101", "120000"
-_COMMENT = "Synthetic lesions in a de-identified scan. For research use only, not for diagnosis."
+_INSERTED = "Synthetic lesions in a de-identified scan. For research use only, not for diagnosis."
+_PHANTOM = "Synthetic phantom, not a patient. For research use only, not for diagnosis."
 _LOWEST_HU = -1024
 
 
@@ -52,13 +53,13 @@ class SeriesIdentity:
         key: Whatever its UIDs are to depend on; the same key gives the same UIDs.
         patient_id: At most 64 characters.
         description: At most 64 characters.
-        comment: What the images are, for whoever finds them.
+        phantom: Whether there is no patient at all.
     """
 
     key: str
     patient_id: str
     description: str
-    comment: str = _COMMENT
+    phantom: bool = False
 
     def uid(self, *parts: object) -> str:
         """A UID that belongs to the key and these parts."""
@@ -180,8 +181,11 @@ def _add_labels(dataset: Dataset, identity: SeriesIdentity) -> None:
     dataset.PatientName = f"Synthetic^{identity.patient_id}"
     dataset.PatientID = identity.patient_id
     dataset.PatientBirthDate = dataset.PatientSex = ""
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "All attributes replaced; lesions inserted"
+    if identity.phantom:
+        dataset.QualityControlSubject = "YES"
+    else:
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.DeidentificationMethod = "All attributes replaced; lesions inserted"
     for name in ("Study", "Series", "Acquisition", "Content"):
         setattr(dataset, f"{name}Date", _DATE)
         setattr(dataset, f"{name}Time", _TIME)
@@ -189,7 +193,7 @@ def _add_labels(dataset: Dataset, identity: SeriesIdentity) -> None:
     dataset.StudyID, dataset.SeriesNumber = "1", 1
     dataset.StudyDescription = "Synthetic head CT for research"
     dataset.SeriesDescription = identity.description
-    dataset.ImageComments = identity.comment
+    dataset.ImageComments = _PHANTOM if identity.phantom else _INSERTED
 
 
 def _add_acquisition(dataset: Dataset, frame: Frame) -> None:
