@@ -147,18 +147,25 @@ def draw_look_alikes(host: Host, rng: np.random.Generator) -> list[Edit]:
     return edits
 
 
-def draw_bleeds(host: Host, rng: np.random.Generator, kinds: Sequence[str]) -> list[Edit]:
+def draw_bleeds(
+    host: Host,
+    rng: np.random.Generator,
+    kinds: Sequence[str],
+    *,
+    median_mm: float = MEDIAN_EXTENT_MM,
+) -> list[Edit]:
     """Draws bleeds that show in about as many slices as is common.
 
     Args:
         host: The head.
         rng: Source of randomness.
         kinds: Those to draw from.
+        median_mm: How much of the head's height they cover, half of them less.
 
     Raises:
         HostUnfit: The head has no place for any of them.
     """
-    extent = float(MEDIAN_EXTENT_MM * np.exp(EXTENT_SPREAD * rng.standard_normal()))
+    extent = float(median_mm * np.exp(EXTENT_SPREAD * rng.standard_normal()))
     extent = float(np.clip(extent, host.spacing_mm[0], MOST_EXTENT_MM))
     wanted = max(1.0, extent / host.spacing_mm[0])
     best: list[Edit] = []

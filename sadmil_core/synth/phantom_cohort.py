@@ -40,6 +40,7 @@ _BLEEDS = 16  # bleeds drawn for one head until one can be shown where it is to 
 _SPACING_MM, _FIELD_MM = (3.5, 5.5), (210.0, 250.0)
 _HEIGHT_MM = (130.0, 165.0)  # of a whole head's stack
 _TALL_MM, _PART_MM = 190.0, (50.0, 75.0)  # of the head drawn in the uniform arm, and of a stack
+_PART_BLEED_MM = 20.0  # of the height that a bleed covers there: about a third of the stack
 _AIR_MM, _TALL_AIR_MM = (2.0, 9.0), 20.0  # above the crown
 _LEAST_SHOWN = 1 / 3  # of a bleed's slices, in a stack that cuts it
 _COARSE = 400  # rows; above, three thin samples make a slice
@@ -228,7 +229,7 @@ def draw_bleeds_at(
         HostUnfit: No bleed was drawn that the stack reaches far enough beyond.
     """
     for _ in range(_BLEEDS):
-        bleeds = draw_bleeds(host, rng, list(BLEEDS))
+        bleeds = draw_bleeds(host, rng, list(BLEEDS), median_mm=_PART_BLEED_MM)
         start = _cut_around(host, bleeds, place, slices)
         if start is not None:
             return bleeds, start
