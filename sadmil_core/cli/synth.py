@@ -130,6 +130,59 @@ def phantom(
     _tell(report, scans)
 
 
+@synth_app.command("report")
+def report(
+    synthetic: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Synthetic scans: what insert or phantom wrote, or any DICOM.",
+            show_default=False,
+        ),
+    ],
+    real: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Real head CTs.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="OUT",
+            help="Where the report goes. Keep it to yourself: it holds pictures of the real scans.",
+            show_default=False,
+        ),
+    ],
+    scans: Annotated[int, typer.Option(min=1, help="At most so many of each kind.")] = 60,
+    size: Annotated[
+        int, typer.Option(min=64, help="Scans are averaged to at most so many rows and columns.")
+    ] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of scans, patches and pairs drawn.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes; by default as many as cores.", show_default=False),
+    ] = None,
+) -> None:
+    """Measure how far synthetic scans are from real ones, with figures and pictures side by side.
+
+    Exit status: 0 the report is written, 1 it could not be, 2 wrong usage.
+    """
+    from sadmil_core.synth.realism_report import write_realism_report
+
+    with progress_bar() as progress:
+        written = write_realism_report(
+            synthetic,
+            real,
+            out,
+            seed=seed,
+            size=size,
+            scans=scans,
+            workers=workers or os.cpu_count() or 1,
+            progress=progress,
+        )
+    for name, reason in written.skipped:
+        complain(f"{name}: {reason}")
+    typer.echo(f"{written.page}")
+
+
 def _tell(report: CohortReport, scans: int) -> None:
     for name, reason in report.skipped:
         complain(f"{name}: {reason}")

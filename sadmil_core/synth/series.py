@@ -24,6 +24,7 @@ _DATE, _TIME = "20240101", "120000"
 _INSERTED = "Synthetic lesions in a de-identified scan. For research use only, not for diagnosis."
 _PHANTOM = "Synthetic phantom, not a patient. For research use only, not for diagnosis."
 _LOWEST_HU = -1024
+_SHEAR = 1e-3  # of the distance between slices; less is rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,9 @@ def write_series(
 def write_mask(mask: NDArray[np.bool_], frame: Frame, path: Path) -> None:
     """Writes a mask as a NRRD volume on the grid of its series.
 
+    The stack of a tilted gantry is sheared, which most readers of volumes refuse: its mask has the
+    same matrix and no place in the patient.
+
     Args:
         mask: (S, R, C).
         frame: Where the slices lie; NRRD knows even spacing only, so that of the whole is written.
@@ -117,22 +121,26 @@ def write_mask(mask: NDArray[np.bool_], frame: Frame, path: Path) -> None:
     """
     origins = frame.origins_mm
     between = (origins[-1] - origins[0]) / max(len(origins) - 1, 1)
-    steps = (
-        np.asarray(frame.row_direction) * frame.pixel_mm[1],
-        np.asarray(frame.column_direction) * frame.pixel_mm[0],
-        between,
-    )
+    along, down = np.asarray(frame.row_direction), np.asarray(frame.column_direction)
+    if max(abs(between @ along), abs(between @ down)) < _SHEAR * float(np.linalg.norm(between)):
+        steps = (along * frame.pixel_mm[1], down * frame.pixel_mm[0], between)
+        placed = [
+            "space: left-posterior-superior",
+            f"space directions: {' '.join(map(_vector, steps))}",
+            f"space origin: {_vector(origins[0])}",
+        ]
+    else:
+        apart = float(np.abs(between @ np.cross(along, down)))
+        placed = [f"spacings: {frame.pixel_mm[1]:.8g} {frame.pixel_mm[0]:.8g} {apart:.8g}"]
     header = "\n".join(
         [
             "NRRD0005",
             "type: uint8",
             "dimension: 3",
-            "space: left-posterior-superior",
             f"sizes: {mask.shape[2]} {mask.shape[1]} {mask.shape[0]}",
-            f"space directions: {' '.join(map(_vector, steps))}",
+            *placed,
             "kinds: domain domain domain",
             "encoding: gzip",
-            f"space origin: {_vector(origins[0])}",
             "\n",
         ]
     )
