@@ -287,12 +287,12 @@ def _draw_patches(
 
 def _pictures(host: Host, bleed: Bools) -> tuple[Picture8, ...]:
     level = np.array([np.median(plane) for plane in host.place[2]])
-    body: Bools = host.tissue != Tissue.OUTSIDE
-    inside: Bools = host.intracranial.any(axis=(1, 2))
+    body = host.tissue != Tissue.OUTSIDE
+    inside = set(np.flatnonzero(host.intracranial.any(axis=(1, 2))).tolist())
     chosen = []
     for wanted in LEVELS:
         index = int(np.abs(level - wanted).argmin())
-        if inside[index] and abs(level[index] - wanted) < 0.06:
+        if index in inside and abs(level[index] - wanted) < 0.06:
             chosen.append(index)
     if bleed.any():
         chosen.append(int(bleed.sum(axis=(1, 2)).argmax()))
