@@ -148,6 +148,7 @@ def make_phantom(
     progress: Progress = no_progress,
     workers: int = 1,
     witness: Witness | None = None,
+    scan: scanner.ScannerTraits | None = None,
 ) -> Phantom:
     """Makes a head CT, the same one for the same state of the generator.
 
@@ -158,9 +159,10 @@ def make_phantom(
         progress: Called after every slice; what it raises passes through.
         workers: Threads to use; the result does not depend on it.
         witness: Is shown every slice's anatomy.
+        scan: What the scanner adds; drawn where it is not given.
     """
     traits = draw_traits(rng)
-    scan = scanner.draw_scanner(rng)
+    scan = scan or scanner.draw_scanner(rng)
     wanted = draw_bleed(rng, bleed) if isinstance(bleed, BleedKind) else bleed
     step = max(config.pixel_mm, config.anatomy_mm)
     field_of_view = config.size * config.pixel_mm
@@ -250,6 +252,8 @@ class _Canvas:
         # The petrous bones lie some 10 mm below the origin.
         base = max(0.0, 1.0 - abs(float(slab.z.mean()) + 10.0) / 24.0)
         scanner.add_physics(rng, self.scan, thin, radius, base)
+        if self.scan.blur_mm:
+            thin = ndimage.gaussian_filter(thin, self.scan.blur_mm / slab.grid.step)
         image = np.full((self.config.size, self.config.size), -1000.0, dtype=np.float32)
         beyond = np.clip((self.scan.rest_end_mm - middle_mm) / self.config.spacing_mm, 0.0, 1.0)
         image += self.rest * np.float32((self.scan.rest_hu + 1000.0) * beyond)

@@ -14,6 +14,7 @@ from sadmil_core.synth.brain import CSF_HU, STRAIGHT_SINUS, membranes, ventricle
 from sadmil_core.synth.find_host import BONE_ABOVE_HU, FLUID_BELOW, SCALP_ABOVE_HU
 from sadmil_core.synth.host import Host, HostUnfit, Tissue
 from sadmil_core.synth.phantom import make_phantom
+from sadmil_core.synth.scanner import draw_clinical_scanner
 from sadmil_core.synth.surface import HALF_WIDTH_MM
 from sadmil_core.synth.texture import measure_noise, measure_psf_mm
 
@@ -59,8 +60,15 @@ def make_phantom_host(
         HostUnfit: The stack passes the brain by.
     """
     seen = _Seen.nothing(config)
+    scan = draw_clinical_scanner(rng, config.pixel_mm)
     phantom = make_phantom(
-        rng, config, bleed=None, progress=progress, workers=workers, witness=seen
+        rng,
+        config,
+        bleed=None,
+        progress=progress,
+        workers=workers,
+        witness=seen,
+        scan=scan,
     )
     hu = phantom.hu.astype(np.float32)
     position = np.arange(config.slices, dtype=np.float64) * config.spacing_mm

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sadmil_core.progress import Progress
-    from sadmil_core.synth.realism import Picture8
     from sadmil_core.synth.realism_compare import Comparison, Discrimination, Quartiles, Side
 
 SCHEMA_VERSION = 1
@@ -44,6 +43,7 @@ PAIRS = 20
 """Pairs of a real and a synthetic slice, in an order that only the key tells."""
 
 _GALLERY = 8
+_SAME_LEVEL = 0.05
 _PICTURES, _KEY = "pictures", "key.json"
 _SPANS = {"scalp": (-200, 200), "skull": (0, 2000), "brain": (0, 70)}
 _SPAN = (-30, 60)
@@ -338,25 +338,33 @@ def _dots(ax: Axes, scans: Sequence[Measured]) -> None:
 
 def _write_pairs(scans: Sequence[Measured], out: Path, rng: np.random.Generator) -> list[Picture]:
     """Pairs of slices from about the same height, which of them is real told by the key only."""
-    sides: list[list[Picture8]] = [
-        [p for scan in scans if scan.real == real for p in scan.pictures if not p.bleed.any()]
-        for real in (True, False)
-    ]
+    real, made = (
+        [
+            (scan.owner, picture)
+            for scan in scans
+            if scan.real == kind
+            for picture in scan.pictures
+            if not picture.bleed.any()
+        ]
+        for kind in (True, False)
+    )
     key: dict[str, str] = {}
-    if not all(sides):
-        return []
-    order = rng.permutation(len(sides[1]))[:PAIRS]
-    for number, at in enumerate(order, start=1):
-        synthetic = sides[1][int(at)]
-        near = [p for p in sides[0] if abs(p.level - synthetic.level) < 0.05] or sides[0]
-        real = near[int(rng.integers(len(near)))]
+    for at in rng.permutation(len(made))[:PAIRS]:
+        owner, synthetic = made[int(at)]
+        others = [p for whose, p in real if whose != owner]
+        near = [p for p in others if abs(p.level - synthetic.level) < _SAME_LEVEL]
+        if not near:
+            continue
+        genuine = near[int(rng.integers(len(near)))]
         swap = bool(rng.random() < 0.5)
-        planes = [synthetic.grey, real.grey] if swap else [real.grey, synthetic.grey]
-        name = f"pair-{number:02d}.png"
+        planes = [synthetic.grey, genuine.grey] if swap else [genuine.grey, synthetic.grey]
+        name = f"pair-{len(key) + 1:02d}.png"
         between = np.full((len(planes[0]), 8), 128, np.uint8)
         both = np.concatenate([planes[0], between, planes[1]], axis=1)
         _write_png(both, out / _PICTURES / name)
         key[name] = "left" if swap else "right"
+    if not key:
+        return []
     write_json({"synthetic": key}, out / _PICTURES / _KEY)
     images = "".join(
         f'<img src="{_PICTURES}/{name}" alt="Pair {number}" loading="lazy" '
@@ -369,8 +377,8 @@ def _write_pairs(scans: Sequence[Measured], out: Path, rng: np.random.Generator)
             key="pairs",
             svg=f"<div>{images}</div><details><summary>Which is synthetic?</summary>"
             f"<p>{answer}</p></details>",
-            caption="A real and a synthetic slice from about the same height without a bleed, side "
-            "by side in an order of chance, 0 to 80 HU, cut to the head. Guess first.",
+            caption="A real and a synthetic slice of different heads, from about the same height "
+            "and without a bleed, in an order of chance; 0 to 80 HU, cut to the head. Guess first.",
         )
     ]
 
