@@ -6,7 +6,7 @@ OUT ?= out
 MUTATIONS ?= 20000
 SEED ?= 0
 
-.PHONY: run test lint types imports unit fuzz bench syntax-table demo-model experiment-demo clean
+.PHONY: run test lint types imports unit fuzz bench syntax-table demo-model experiment-demo screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/sadmil-viewer --demo --headless-out $(OUT)
@@ -41,6 +41,11 @@ syntax-table: $(VENV)/.dev
 # Trains the demonstration model again and writes it to resources/models (about ten minutes).
 demo-model: $(VENV)/.dev
 	$(BIN)/python tools/train_demo_model.py
+
+# Renders the README's pictures from the real windows, on phantoms.
+screenshots: $(VENV)/.dev
+	$(BIN)/python tools/screenshots.py --out docs/images --scales 1
+	$(BIN)/python tools/screenshots.py --out $(OUT)/gallery --all --scales 1 2
 
 # Phantoms, a store, a briefly trained encoder, its features, an ablation (docs/experiments.md).
 experiment-demo: $(VENV)/.dev

@@ -12,6 +12,8 @@ from sadmil_core.report.record import ScanRecord, scored, unscored
 from sadmil_core.result import MIN_SLICES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sadmil_core.dicom import CTVolume, StackEntry
     from sadmil_core.predict import Predictor
 
@@ -23,6 +25,7 @@ def read_stack(
     *,
     mend_quirk: bool = True,
     score_unfit: bool = False,
+    on_volume: Callable[[CTVolume], None] | None = None,
 ) -> ScanRecord:
     """Loads and scores one stack.
 
@@ -32,6 +35,7 @@ def read_stack(
         progress: Called for each slice, loading and scoring.
         mend_quirk: Undo the RSNA 12-bit defect where headers show it.
         score_unfit: Score the stack even if it is unfit; the record then says so.
+        on_volume: Called with the pixels once they are loaded, for they are not kept.
 
     Returns:
         Its record; a stack that cannot be read or must not be scored has no result, and says
@@ -45,6 +49,8 @@ def read_stack(
     except DecodeError as error:
         identity, fitness = predictor.model.header.identity, fitness_of_entry(entry)
         return unscored(entry, identity, fitness, WarningCode.READ_FAILED, error)
+    if on_volume is not None:
+        on_volume(volume)
     return score_volume(volume, predictor, progress, score_unfit=score_unfit)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import logging.handlers
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +14,18 @@ from sadmil_core import RESEARCH_USE_NOTICE, __version__
 from sadmil_core.atomic import make_folder
 from sadmil_core.errors import SadmilError
 from sadmil_core.openmp import wait_passively
-from sadmil_core.paths import log_dir
+from viewer.logs import ProgramLog
 from viewer.platform_check import PlatformError, has_screen, require_qt_libraries
+from viewer.privacy import Scrubber
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
     from sadmil_core.devices import DeviceChoice, Precision
-    from viewer.model.session import Session
+    from viewer.faults import FaultCatcher
     from viewer.widgets.main_window import MainWindow
 
-_LOG_BYTES, _LOG_FILES = 1_000_000, 3
+_INTERRUPTED = 130  # as shells report Ctrl+C
 _PATIENCE_S = 5.0
 
 
@@ -75,22 +76,26 @@ def main(arguments: list[str] | None = None) -> int:
     """
     chosen = _parse(arguments)
     wait_passively()
-    _start_log()
+    scrubber = Scrubber()
+    log = ProgramLog(scrubber)
+    log.start()
     try:
-        return _run(chosen)
+        return _run(chosen, scrubber, log.crash)
     except SadmilError as error:
         print(f"sadmil-viewer: {error}", file=sys.stderr)
         return 1
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(chosen: argparse.Namespace, scrubber: Scrubber, crash: str) -> int:
     on_screen = has_screen() and chosen.snapshot is None
     if not on_screen:
         _prepare_offscreen(chosen)
     require_qt_libraries(on_screen=on_screen)
     # Only now: without their system libraries these imports fail with a riddle.
+    from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
+    from viewer.faults import crash_error
     from viewer.qt_log import quiet_qt
     from viewer.settings import Settings
     from viewer.theme import apply_theme
@@ -101,8 +106,14 @@ def _run(chosen: argparse.Namespace) -> int:
     app.setApplicationVersion(__version__)
     apply_theme(app, Settings().theme)
     window = make_window(chosen.model, device=chosen.device, precision=chosen.precision)
-    _catch_faults(window.session)
-    return _show(app, window, chosen)
+    catcher = _catch_faults(window, scrubber)
+    if crash and on_screen:
+        # Once the window is there, above it.
+        QTimer.singleShot(0, partial(window.show_error, crash_error(crash)))
+    try:
+        return _show(app, window, chosen)
+    finally:
+        catcher.remove()
 
 
 def make_window(
@@ -140,27 +151,6 @@ def make_window(
     return window
 
 
-def _start_log() -> None:
-    """Keeps a rotating log in the user's log folder; goes without where it cannot be written."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    handlers[0].setLevel(logging.WARNING)
-    try:
-        folder = log_dir()
-        folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(
-            logging.handlers.RotatingFileHandler(
-                folder / "viewer.log", maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, delay=True
-            )
-        )
-    except OSError:
-        pass  # a read-only home must not keep anyone from reading a scan
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=handlers,
-    )
-
-
 def _prepare_offscreen(chosen: argparse.Namespace) -> None:
     """Arranges for a picture instead of a window."""
     if chosen.snapshot is None:
@@ -189,8 +179,9 @@ def _show(app: QApplication, window: MainWindow, chosen: argparse.Namespace) -> 
         window.session.open_path(chosen.path)
     elif chosen.snapshot is not None:
         task.finish()
-    app.exec()
-    status = task.status if chosen.snapshot is not None else 0
+    status = app.exec()
+    if chosen.snapshot is not None:
+        status = task.status
     if not window.session.jobs.wait_closed(_PATIENCE_S):
         # A thread hangs, on a dead network folder perhaps. All files are written whole or not
         # at all, so nothing is lost by not waiting for it.
@@ -199,16 +190,19 @@ def _show(app: QApplication, window: MainWindow, chosen: argparse.Namespace) -> 
     return status
 
 
-def _catch_faults(session: Session) -> None:
-    """Shows faults in slots to the user, which Qt would otherwise print and forget."""
+def _catch_faults(window: MainWindow, scrubber: Scrubber) -> FaultCatcher:
+    """Shows faults to the user that Qt and Python would print and forget."""
+    from PySide6.QtCore import QCoreApplication
 
-    def handle(kind: type[BaseException], error: BaseException, _trace: object) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            session.close()
-            sys.exit(130)
-        session.report_fault(error)
+    from viewer.faults import FaultCatcher
 
-    sys.excepthook = handle
+    session, catcher = window.session, FaultCatcher(window)
+    catcher.caught.connect(session.report_fault)
+    catcher.interrupted.connect(session.close)
+    catcher.interrupted.connect(lambda: QCoreApplication.exit(_INTERRUPTED))
+    catcher.install()
+    session.changed.connect(lambda state: scrubber.learn(state.identities, state.root))
+    return catcher
 
 
 if __name__ == "__main__":

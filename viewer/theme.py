@@ -154,6 +154,7 @@ QToolButton, QPushButton {{ background: transparent; border: 1px solid transpare
 QToolButton[popupMode="2"] {{ padding-right: 20px; }}
 QToolButton::menu-indicator {{ subcontrol-position: right center; right: 5px; }}
 QPushButton {{ background: {c.raised}; border-color: {c.line}; }}
+#imageText {{ color: {IMAGE_MUTED}; }}
 QToolButton:hover, QPushButton:hover {{ background: {c.raised}; border-color: {c.line}; }}
 QToolButton:pressed, QPushButton:pressed {{ background: {c.line}; }}
 QToolButton:checked {{ background: {c.checked}; border-color: {c.accent}; }}
@@ -164,9 +165,15 @@ QComboBox {{ background: {c.raised}; border: 1px solid {c.line}; border-radius: 
 QComboBox QAbstractItemView {{ background: {c.raised}; border: 1px solid {c.line};
   selection-background-color: {c.checked}; }}
 QTreeWidget::item {{ padding: 3px; }}
-QCheckBox {{ background: transparent; spacing: 8px; padding: 2px; border: 1px solid transparent;
-  border-radius: 4px; }}
-QCheckBox:focus {{ border-color: {c.accent}; }}
+QCheckBox, QRadioButton {{ background: transparent; spacing: 8px; padding: 2px;
+  border: 1px solid transparent; border-radius: 4px; }}
+QCheckBox:focus, QRadioButton:focus {{ border-color: {c.accent}; }}
+QRadioButton:disabled {{ color: {c.disabled}; }}
+QRadioButton::indicator {{ width: 13px; height: 13px; border: 1px solid {c.muted};
+  border-radius: 7px; background: {c.ground}; }}
+QRadioButton::indicator:checked {{ width: 7px; height: 7px; border: 4px solid {c.accent};
+  border-radius: 7px; background: {c.ground}; }}
+QRadioButton::indicator:disabled {{ border-color: {c.line}; }}
 QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {c.muted};
   border-radius: 3px; background: {c.ground}; }}
 QCheckBox::indicator:checked {{ width: 7px; height: 7px; border: 4px solid {c.accent};

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,20 @@ def compare(
     ours()
     theirs()
     pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(runs)]
+    return of_pairs(name, pairs, other=other, limit=limit)
+
+
+def of_pairs(
+    name: str, pairs: Sequence[tuple[float, float]], *, other: str, limit: float | None
+) -> Comparison:
+    """What neighbouring times come to.
+
+    Args:
+        name: What was compared.
+        pairs: Seconds of this program's way and of the other, run after run.
+        other: What the other way is.
+        limit: The ratio aimed for.
+    """
     return Comparison(
         name=name,
         ours_ms=round(1e3 * statistics.median(a for a, _ in pairs), 3),
@@ -74,7 +88,7 @@ def compare(
         other=other,
         ratio=round(statistics.median(a / b for a, b in pairs), 4),
         limit=limit,
-        runs=runs,
+        runs=len(pairs),
     )
 
 

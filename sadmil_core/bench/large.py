@@ -71,8 +71,8 @@ def large_study() -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def _peak_mb() -> float:
-    """Peak resident memory of this process."""
+def peak_mb() -> float:
+    """Peak resident memory of this process so far, in MB (2^20 bytes)."""
     status = Path("/proc/self/status")
     if status.exists():  # what resource says there counts the parent's memory, too
         lines = status.read_text().splitlines()
@@ -84,7 +84,7 @@ def _peak_mb() -> float:
 
 
 def _measure(folder: Path) -> dict[str, Any]:
-    before, start = _peak_mb(), time.perf_counter()
+    before, start = peak_mb(), time.perf_counter()
     first: list[float] = []
 
     def show(header: SliceHeader) -> None:
@@ -97,7 +97,7 @@ def _measure(folder: Path) -> dict[str, Any]:
     return {
         "name": f"a study of {_STUDY_SLICES} slices: memory beside the volume, first image",
         "volume_mb": round(volume.hu.nbytes / 2**20),
-        "beside_it_mb": round(_peak_mb() - before - volume.hu.nbytes / 2**20, 1),
+        "beside_it_mb": round(peak_mb() - before - volume.hu.nbytes / 2**20, 1),
         "first_image_share": round(first[0] / whole, 4),
         "limit_share": 0.1,
     }

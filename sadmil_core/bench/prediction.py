@@ -46,7 +46,7 @@ def plain_prediction(model: TrainedModel, volume: CTVolume) -> float:
         for part in cast("ConvEncoder", module.encoder).blocks:
             block = cast("ConvBlock", part)
             y = block.pool(block.norm(torch.relu(block.conv(y))))
-        h_SD = y.permute(0, 2, 3, 1).flatten(1)  # noqa: N806 - shape suffix
+        h_SD = y.permute(0, 2, 3, 1).flatten(1)
         zero = torch.zeros(1, 3, *module.config.input_size)
         return float(module.pool(h_SD, module.encode(zero)[0]).logit)
 

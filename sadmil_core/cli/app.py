@@ -13,7 +13,18 @@ import typer
 from rich.console import Console
 
 from sadmil_core import RESEARCH_USE_NOTICE, __version__
-from sadmil_core.cli import bench, demo, evaluate, features, index, metrics, predict, prepare, train
+from sadmil_core.cli import (
+    bench,
+    demo,
+    evaluate,
+    features,
+    index,
+    metrics,
+    predict,
+    prepare,
+    train,
+    train_default,
+)
 from sadmil_core.cli.experiment import experiment_app
 from sadmil_core.cli.manifest import manifest_app
 from sadmil_core.cli.synth import synth_app
@@ -42,6 +53,7 @@ app.add_typer(experiment_app, name="experiment")
 app.command("prepare")(prepare.prepare)
 app.command("features")(features.features)
 app.command("train")(train.train)
+app.command("train-default")(train_default.train_default)
 app.add_typer(synth_app, name="synth")
 app.command("demo")(demo.demo)
 app.command("bench")(bench.bench)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,17 +9,16 @@ import typer
 from sadmil_core.cli import predict_options as options
 from sadmil_core.cli.batch import FolderReading, read_into_folder
 from sadmil_core.cli.paths import index_paths, require_reachable
+from sadmil_core.cli.predict_reports import Reports
 from sadmil_core.cli.predict_table import complain_of_readouts, print_records
 from sadmil_core.cli.progress_bar import progress_bar
 from sadmil_core.modelstore import DEFAULT_MODEL, resolve_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from sadmil_core.dicom import SeriesIndex, SkippedFile
+    from sadmil_core.dicom import CTVolume, SeriesIndex
     from sadmil_core.named_series import NamedSeries
-    from sadmil_core.readout import StudyReadout
     from sadmil_core.report import ScanRecord
 
 
@@ -31,6 +29,8 @@ def predict(
     precision: options.PrecisionOption = options.Precision.FP32,
     csv: options.CsvOut = None,
     json: options.JsonOut = None,
+    pdf: options.PdfOut = None,
+    identifiers: options.Identifiers = None,
     mend_quirk: options.MendQuirk = True,
     score_unfit: options.ScoreUnfit = False,
     manifest: options.ManifestPath = None,
@@ -44,12 +44,13 @@ def predict(
 
     Exit status: 0 every study has an answer, 1 some have none or files were lost, 2 wrong usage.
     """
-    _require_reports(csv, json)
+    reports = Reports(csv=csv, json=json, pdf=pdf, identifiers=identifiers)
+    reports.require_writable()
     if out is None and (shard or retry_failed or threads):
         said = "is needed for --shard, --retry-failed and --threads"
         raise typer.BadParameter(said, param_hint="--out")
-    if out is not None and (csv or json):
-        said = "writes reports of its own: leave out --csv and --json"
+    if out is not None and (reports.paths or identifiers is not None):
+        said = "writes reports of its own: leave out --csv, --json, --pdf and --identifiers"
         raise typer.BadParameter(said, param_hint="--out")
     require_reachable(paths)
     scoring = options.Scoring(
@@ -62,7 +63,7 @@ def predict(
         manifest=manifest,
     )
     if out is None:
-        failures = _read_at_once(paths, scoring, csv, json)
+        failures = _read_at_once(paths, scoring, reports)
     else:
         reading = FolderReading(
             out=out,
@@ -76,36 +77,38 @@ def predict(
         raise typer.Exit(1)
 
 
-def _read_at_once(
-    paths: list[Path], scoring: options.Scoring, csv: Path | None, json: Path | None
-) -> int:
+def _read_at_once(paths: list[Path], scoring: options.Scoring, reports: Reports) -> int:
     """Reads everything, then reports; returns how much failed."""
     index, failures = index_paths(paths)
     if index is None:
         return failures
     inputs = {scoring.checkpoint, *(h.path for h in index.headers)}
     inputs |= {archive.source for archive in index.archives}
-    _require_no_input(inputs | ({scoring.manifest} if scoring.manifest else set()), csv, json)
-    records = _read_all(index, scoring)
+    reports.require_no_input(inputs | ({scoring.manifest} if scoring.manifest else set()))
+    records = _read_all(index, scoring, reports)
     from sadmil_core.readout import choose_readouts
+    from sadmil_core.report.record import all_skipped
 
     readouts = choose_readouts((record.candidate for record in records), scoring.named)
     # Printed first: a full disk must not cost what was computed.
-    skipped = _all_skipped(index, records)
+    skipped = all_skipped(index.skipped, records)
     lost = [file for file in skipped if file.reason.is_failure]
     print_records(records, readouts, lost)
     complain_of_readouts(readouts, scoring.named)
-    _write(records, readouts, skipped, csv, json)
+    reports.write(records, readouts, skipped)
     failures += len(lost) + sum(not readout.has_answer for readout in readouts)
     return failures + sum(record.result is None and not record.passed_over for record in records)
 
 
-def _read_all(index: SeriesIndex, scoring: options.Scoring) -> list[ScanRecord]:
+def _read_all(index: SeriesIndex, scoring: options.Scoring, reports: Reports) -> list[ScanRecord]:
     predictor = scoring.predictor()
     records: list[ScanRecord] = []
     for number, entry in enumerate(index.entries, start=1):
+        volumes: list[CTVolume] = []
         with progress_bar(f"series {number}/{len(index.entries)}:") as progress:
-            records.append(scoring.read(entry, predictor, progress))
+            record = scoring.read(entry, predictor, progress, volumes.append)
+        records.append(record)
+        reports.keep(record, volumes[0] if volumes else None, predictor.model.header)
     return records
 
 
@@ -113,53 +116,3 @@ def _read_manifest(path: Path | None) -> dict[str, NamedSeries]:
     from sadmil_core.named_series import read_manifest
 
     return {} if path is None else read_manifest(path)
-
-
-def _all_skipped(index: SeriesIndex, records: list[ScanRecord]) -> list[SkippedFile]:
-    """The files passed over while indexing, and those whose pixels could not be decoded."""
-    found = {file.path: file for file in index.skipped}
-    for record in records:
-        found.update({file.path: file for file in record.entry.skipped})
-    return [found[path] for path in sorted(found)]
-
-
-def _require_reports(csv: Path | None, json: Path | None) -> None:
-    _require_folder(csv, "--csv")
-    _require_folder(json, "--json")
-    if csv is not None and json is not None and csv.resolve() == json.resolve():
-        raise typer.BadParameter("is the same file as --csv", param_hint="--json")
-
-
-def _require_folder(path: Path | None, option: str) -> None:
-    """Refuses an output that cannot be written before hours of work, not after."""
-    if path is not None and (os.path.isdir(path) or not os.path.isdir(path.resolve().parent)):
-        folder = os.path.isdir(path)
-        problem = (
-            "is a folder"
-            if folder
-            else "lies in a folder that does not exist or may not be entered"
-        )
-        raise typer.BadParameter(f"{path} {problem}", param_hint=option)
-
-
-def _require_no_input(inputs: set[Path], *outputs: Path | None) -> None:
-    """Refuses a report that would replace a scan or the model."""
-    resolved = {path.resolve() for path in inputs}
-    for path in outputs:
-        if path is not None and path.resolve() in resolved:
-            raise typer.BadParameter(f"{path} is one of the input files", param_hint="OUT")
-
-
-def _write(
-    records: list[ScanRecord],
-    readouts: tuple[StudyReadout, ...],
-    skipped: Iterable[SkippedFile],
-    csv: Path | None,
-    json: Path | None,
-) -> None:
-    from sadmil_core.report import write_csv, write_json
-
-    if csv is not None:
-        write_csv(records, csv, readouts=readouts)
-    if json is not None:
-        write_json(records, json, skipped=skipped, readouts=readouts)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from sadmil_core.dicom import StackEntry
+    from sadmil_core.dicom import CTVolume, StackEntry
     from sadmil_core.named_series import NamedSeries
     from sadmil_core.predict import Predictor
     from sadmil_core.progress import Progress
@@ -61,6 +61,17 @@ PrecisionOption = Annotated[
 ]
 CsvOut = Annotated[Path | None, typer.Option(metavar="OUT", help="Write the slice report as CSV.")]
 JsonOut = Annotated[Path | None, typer.Option(metavar="OUT", help="Write the report as JSON.")]
+PdfOut = Annotated[
+    Path | None, typer.Option(metavar="OUT", help="Write a page for each series as PDF.")
+]
+Identifiers = Annotated[
+    bool | None,
+    typer.Option(
+        "--identifiers/--no-identifiers",
+        help="Whether reports have UIDs and file names, and the PDF the patient, or hashes. "
+        "Else CSV and JSON have them and the PDF does not.",
+    ),
+]
 MendQuirk = Annotated[
     bool,
     typer.Option(
@@ -155,8 +166,14 @@ class Scoring:
             precision=self.precision.value,
         )
 
-    def read(self, entry: StackEntry, predictor: Predictor, progress: Progress) -> ScanRecord:
-        """Reads one stack."""
+    def read(
+        self,
+        entry: StackEntry,
+        predictor: Predictor,
+        progress: Progress,
+        on_volume: Callable[[CTVolume], None] | None = None,
+    ) -> ScanRecord:
+        """Reads one stack; its pixels are shown to ``on_volume`` before they are let go."""
         from sadmil_core.reading import read_stack
 
         return read_stack(
@@ -165,4 +182,5 @@ class Scoring:
             progress,
             mend_quirk=self.mend_quirk,
             score_unfit=self.score_unfit,
+            on_volume=on_volume,
         )

@@ -260,6 +260,9 @@ def _read_mask(path: Path, volume: CTVolume, config: GridConfig) -> NDArray[np.u
 
 
 def _is_elsewhere(mask: StackEntry, scan: StackEntry) -> bool:
+    # A mask that says nothing of its place is laid on its scan voxel by voxel.
+    if WarningCode.NO_ORIENTATION in mask.warning_codes:
+        return False
     if not (mask.geometry.has_positions and scan.geometry.has_positions):
         return False
     offsets = np.subtract(mask.geometry.origins_mm, scan.geometry.origins_mm)

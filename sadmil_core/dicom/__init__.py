@@ -5,7 +5,7 @@ Axis order is slice, row, column; slice 0 is the foot end; frames are LPS mm.
 
 from sadmil_core.dicom.codes import CodedWarning, SkippedFile, SkipReason, WarningCode
 from sadmil_core.dicom.decode_pool import decode_slice
-from sadmil_core.dicom.geometry import StackGeometry, direction_letters
+from sadmil_core.dicom.geometry import StackGeometry, direction_letters, side_letters
 from sadmil_core.dicom.header import SliceHeader, read_headers
 from sadmil_core.dicom.identity import Identity, read_identity
 from sadmil_core.dicom.index import SeriesIndex, index_folder, merge_indexes, require_entries
@@ -34,4 +34,5 @@ __all__ = [
     "read_headers",
     "read_identity",
     "require_entries",
+    "side_letters",
 ]

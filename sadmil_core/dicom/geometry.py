@@ -193,3 +193,27 @@ def direction_letters(direction: Triple) -> str:
         if abs(value) / length >= 0.2
     ]
     return "".join(letter for _, letter in sorted(parts, reverse=True))
+
+
+def side_letters(
+    geometry: StackGeometry, *, flipped_across: bool = False, flipped_down: bool = False
+) -> tuple[str, str, str, str]:
+    """The side of the patient at the left, right, top and bottom edge of a slice's picture.
+
+    Args:
+        geometry: Of the stack; its orientation must be known.
+        flipped_across: The picture is turned left to right.
+        flipped_down: The picture is turned top to bottom.
+
+    Returns:
+        One letter each: the strongest alone, for with a tilted gantry "AH" reads as noise.
+    """
+
+    def letter(direction: Triple, sign: float) -> str:
+        x, y, z = (sign * part for part in direction)
+        return direction_letters((x, y, z))[:1]
+
+    across = -1.0 if flipped_across else 1.0
+    down = -1.0 if flipped_down else 1.0
+    row, column = geometry.row_direction, geometry.column_direction
+    return letter(row, -across), letter(row, across), letter(column, -down), letter(column, down)

@@ -1,4 +1,4 @@
-"""Who and what a series shows, for the corners of a viewer; never written to a report."""
+"""Who and what a series shows, for the corners of a viewer, and for a report that is to name it."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ class Identity:
     accession_number: str = ""
     series_description: str = ""
     series_number: str = ""
+
+    @property
+    def date_text(self) -> str:
+        """The study's date with hyphens, or as the file has it where it is no date."""
+        date = self.study_date
+        is_date = len(date) == 8 and date.isdigit()
+        return f"{date[:4]}-{date[4:6]}-{date[6:]}" if is_date else date
 
 
 def read_identity(path: Path) -> Identity:

@@ -23,20 +23,15 @@ from sadmil_core.evaluation.report_html import Cell, Grid, Row
 from sadmil_core.experiments.arms import ATT_MIL, smoothed, without_smoothness
 from sadmil_core.experiments.report import TITLES, head_document, html_page, write_json
 from sadmil_core.model.graph import EdgeList
-from sadmil_core.model.sadmil import SaDmil
 from sadmil_core.progress import Progress, no_progress
-from sadmil_core.training.objective import ClassWeights, combine, term_weights
-from sadmil_core.training.passes import forward_terms
+from sadmil_core.training.singlestep import SingleStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor
-
     from sadmil_core.data.bags import Batch
     from sadmil_core.experiments.config import ExperimentConfig
-    from sadmil_core.training.config import TrainingConfig
 
 _SPACING_MM = 5.0
 _LEAST_S = 0.03
@@ -133,7 +128,7 @@ def measure_overhead(
         f"S{order}": smoothed(train, alpha, order, train.objective.graph) for order in config.orders
     }
     batch = _random_bags(config).to(device)
-    steps = {name: _Step(variant, batch, device) for name, variant in variants.items()}
+    steps = {name: SingleStep(variant, batch, device) for name, variant in variants.items()}
     for step in steps.values():  # the first steps allocate
         step.train()
         step.infer()
@@ -205,71 +200,6 @@ def _random_bags(config: ExperimentConfig) -> Batch:
             for number in range(settings.bags)
         ]
     )
-
-
-class _Step:
-    """A training step and a reading of one variant; all start from the same weights."""
-
-    def __init__(self, config: TrainingConfig, batch: Batch, device: torch.device) -> None:
-        torch.manual_seed(0)
-        if config.model is None:
-            raise ValueError("an experiment's training has a model")
-        self._config, self._batch, self._device = config, batch, device
-        self._module: SaDmil = SaDmil(config.model).to(device)
-        self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.AdamW(self._module.parameters(), lr=1e-6)
-
-    def train(self) -> None:
-        """One step, as the loop makes it."""
-        self._module.train()
-        self._optimizer.zero_grad(set_to_none=True)
-        self._loss().backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-
-    def infer(self) -> None:
-        """One reading of the same bags."""
-        self._module.eval()
-        with torch.inference_mode():
-            self._module(
-                self._batch.instances,
-                self._batch.mask_BS,
-                edges=self._batch.edges,
-                position_mm_BS=self._batch.position_mm_BS,
-            )
-
-    def kept_bytes(self) -> int:
-        """What autograd keeps of one forward pass, each storage once."""
-        own = {p.untyped_storage().data_ptr() for p in self._module.parameters()}
-        own.add(self._batch.instances.untyped_storage().data_ptr())
-        kept: dict[int, int] = {}
-        alive: list[Tensor] = []  # so that no storage is given away and counted under one address
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-                alive.append(tensor)
-            return tensor
-
-        self._module.train()
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self._loss()
-        return sum(kept.values())
-
-    def peak_mb(self) -> float | None:
-        """The most a card holds in a step; None on a CPU."""
-        if self._device.type != "cuda":
-            return None
-        torch.cuda.reset_peak_memory_stats(self._device)
-        self.train()
-        torch.cuda.synchronize(self._device)
-        return float(torch.cuda.max_memory_allocated(self._device)) / 1e6
-
-    def _loss(self) -> Tensor:
-        classes = ClassWeights()
-        sums = forward_terms(self._module, self._batch, self._config, classes)
-        loss, _ = combine(self._config.objective, sums, term_weights(self._batch, classes))
-        return loss
 
 
 def _seconds(work: Callable[[], None], device: torch.device, repeats: int = 1) -> float:

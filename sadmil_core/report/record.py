@@ -10,9 +10,10 @@ from sadmil_core.fitness import FitnessLevel
 from sadmil_core.readout import Candidate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from sadmil_core.dicom import StackEntry
+    from sadmil_core.dicom import SkippedFile, StackEntry
     from sadmil_core.errors import SadmilError
     from sadmil_core.fitness import Fitness
     from sadmil_core.result import ModelIdentity, ScanResult
@@ -89,3 +90,11 @@ def unscored(
     """The record of a stack without a result, and why."""
     failure = CodedWarning(code, str(error))
     return ScanRecord(entry=entry, model=model, fitness=fitness, failure=failure)
+
+
+def all_skipped(skipped: Iterable[SkippedFile], records: Iterable[ScanRecord]) -> list[SkippedFile]:
+    """The files passed over while indexing, and those whose pixels could not be decoded."""
+    found = {file.path: file for file in skipped}
+    for record in records:
+        found.update({file.path: file for file in record.entry.skipped})
+    return [found[path] for path in sorted(found)]

@@ -49,7 +49,7 @@ _BRAINSTEM: tuple[Shape, ...] = (
     Tube(a=(0, 23, -38), b=(0, 28, -80), ra=8.0, rb=6.0),
 )
 
-_FOURTH: tuple[Shape, ...] = (
+FOURTH_VENTRICLE: tuple[Shape, ...] = (
     Ball(c=(0, 25, -13), r=(7.5, 4.5, 8)),
     Tube(a=(0, 24, -20), b=(0, 29, -27), ra=2.2, rb=1.2),
 )
@@ -209,7 +209,7 @@ def _paint_cisterns(slab: Slab, traits: HeadTraits, white: float) -> None:
         slab.paint(shape, CSF_HU, both=both, rough=0.6)
     for shape in _BRAINSTEM:
         slab.paint(shape, white + 3.5, rough=0.4)
-    for shape in _FOURTH:
+    for shape in FOURTH_VENTRICLE:
         slab.paint(shape, CSF_HU)
     slab.paint(Tube(a=(0.5, 0, -20), b=(0, -4, 2), ra=1.6, rb=1.4), 44.0)  # basilar artery
     slab.paint(Tube(a=(9, -13, 4), b=(24, -19, 6), ra=1.1, rb=0.9), 42.0, both=True)
@@ -231,23 +231,36 @@ def paint_ventricles(slab: Slab, traits: HeadTraits) -> None:
 
 def paint_membranes(slab: Slab, traits: HeadTraits) -> None:
     """Paints falx, tentorium and the dural sinuses."""
+    falx, tentorium, *sinuses = membranes(slab)
+    slab.blend(0.9 * falx, 52.0)
+    slab.blend(0.8 * tentorium, 50.0)
+    for sinus in sinuses:
+        slab.blend(sinus, traits.venous_hu)
+    slab.paint(STRAIGHT_SINUS, traits.venous_hu)
+
+
+STRAIGHT_SINUS = Tube(a=(0, 28, 21), b=(0, 74, 5), ra=1.6, rb=2.2)
+"""Where falx and tentorium meet."""
+
+
+def membranes(slab: Slab) -> list[Floats]:
+    """The shares (0 to 1) of falx and tentorium, then of the sinuses that lie at the skull."""
     e, x, y, z = slab.edge, slab.x, slab.y, slab.z
     inside = occupancy(-slab.extra["depth"], e)
-    infra = slab.extra["infra"]
     free = np.clip((_falx_free(slab) - 2.0) / 4.0, 0.0, 1.0)
     falx = sheet_occupancy(np.abs(x), (0.55 * free).astype(np.float32), e)
-    slab.blend(0.9 * falx * inside * (1 - infra) * (z > 4.0), 52.0)
-    slab.blend(0.8 * sheet_occupancy(slab.extra["tent"], 0.6, e) * inside, 50.0)
+    falx = falx * inside * (1 - slab.extra["infra"]) * (z > 4.0)
+    tentorium = sheet_occupancy(slab.extra["tent"], 0.6, e) * inside
     # The superior sagittal sinus is a wedge on the inner table, from the brow to the torcular.
     d = slab.extra["depth"]
     wedge = np.abs(x) - np.clip(0.62 * (6.5 - d), 0.0, 4.5) * np.clip((y + z + 60) / 90, 0.25, 1)
     path = np.clip((z - 2.0) / 4.0, 0.0, 1.0) * np.where(z > 45.0, 1.0, np.abs(y) > 45.0)
-    slab.blend(occupancy(wedge, e) * inside * path * (d < 7.0), traits.venous_hu)
+    shares = [falx, tentorium, occupancy(wedge, e) * inside * path * (d < 7.0)]
     if float(z.min()) < 12.0:
         shelf = np.maximum(np.abs(z - 2.5) - 2.4, d - 4.0)
         shelf = np.maximum(shelf, 32.0 - y)
-        slab.blend(occupancy(shelf.astype(np.float32), e) * inside, traits.venous_hu)
-    slab.paint(Tube(a=(0, 28, 21), b=(0, 74, 5), ra=1.6, rb=2.2), traits.venous_hu)
+        shares.append(occupancy(shelf.astype(np.float32), e) * inside)
+    return shares
 
 
 def paint_mimics(slab: Slab, traits: HeadTraits) -> None:

@@ -57,6 +57,7 @@ class SyntheticScan:
         frame: Where the slices lie.
         patient_id: Whose anatomy it is: splits keep it together.
         site: For the manifest.
+        phantom: Whether there is no patient at all.
     """
 
     hu: NDArray[np.float32]
@@ -67,6 +68,7 @@ class SyntheticScan:
     frame: Frame
     patient_id: str
     site: str = "synthetic"
+    phantom: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +189,7 @@ class Cohort:
                 key=f"{key}/{number}",
                 patient_id=scan.patient_id,
                 description="Synthetic hemorrhage study",
+                phantom=scan.phantom,
             )
             uids = write_series(scan.hu, scan.frame, identity, part / "series")
             write_mask(scan.truth, scan.frame, part / _MASK)

@@ -54,12 +54,14 @@ class _Frame:
         return float(np.median(np.diff(self.position_mm))), *self.pixel_mm
 
 
-def find_host(volume: CTVolume, *, size: int | None = None) -> Host:
+def find_host(volume: CTVolume, *, size: int | None = None, may_bleed: bool = False) -> Host:
     """Segments a head CT.
 
     Args:
         volume: A head CT without a bleed, of any slice thickness, tilted or not.
         size: The host has at most this many rows and columns: pixels are averaged in blocks.
+        may_bleed: Whether it is only to be measured, so that a bleed in it is no reason to refuse
+            it.
 
     Raises:
         HostUnfit: It is no head CT, has too little brain in it, or looks as if it bled already;
@@ -79,7 +81,7 @@ def find_host(volume: CTVolume, *, size: int | None = None) -> Host:
         drift_mm=frame.drift_mm,
         left=frame.left,
     )
-    tissue, depth, place = _work_out(coarse, work)
+    tissue, depth, place = _work_out(coarse, work, may_bleed=may_bleed)
     noise, grain = measure_noise(hu, _enlarge(tissue, factor, hu.shape) == Tissue.BRAIN)
     fine = _enlarge(tissue, factor, hu.shape)
     if factor > 1:
@@ -154,7 +156,9 @@ def _refine(tissue: NDArray[np.uint8], hu: Floats) -> NDArray[np.uint8]:
     return out
 
 
-def _work_out(hu: Floats, frame: _Frame) -> tuple[NDArray[np.uint8], Floats, Midplane]:
+def _work_out(
+    hu: Floats, frame: _Frame, *, may_bleed: bool
+) -> tuple[NDArray[np.uint8], Floats, Midplane]:
     spacing = frame.spacing_mm
     body = _body(hu, spacing)
     inside = _intracranial(hu, body, spacing)
@@ -165,7 +169,8 @@ def _work_out(hu: Floats, frame: _Frame) -> tuple[NDArray[np.uint8], Floats, Mid
     depth = _depth_mm(inside, frame)
     smooth = ndimage.gaussian_filter(hu, (0, *(1.1 / p for p in frame.pixel_mm)))
     brain_hu = float(np.median(smooth[(depth > 12) & (smooth > 15) & (smooth < 60)]))
-    _refuse_blood(smooth, depth, brain_hu, spacing)
+    if not may_bleed:
+        _refuse_blood(smooth, depth, brain_hu, spacing)
     place = find_midplane(
         smooth,
         inside,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sadmil_core.data.scans import SUBTYPES
-from sadmil_core.synth import intraaxial
+from sadmil_core.synth import extraaxial, intraaxial
 from sadmil_core.synth.host import HostUnfit
 from sadmil_core.synth.insertion import BLOOD_SHARE, VISIBLE_MM2, apply_edits
+from sadmil_core.synth.lookalikes import LOOK_ALIKES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 MEDIAN_EXTENT_MM, EXTENT_SPREAD, MOST_EXTENT_MM = 46.0, 0.65, 160.0
 """How much of the head's height a bleed covers: ten slices of about 4.6 mm, 1 to 32 of them."""
 
+_LAYERED = {
+    "epidural": extraaxial.draw_epidural,
+    "subdural": extraaxial.draw_subdural,
+    "subarachnoid": extraaxial.draw_subarachnoid,
+}
+"""Layers, whose height is drawn first."""
 _CANDIDATES = 3
 _NEAR = 0.35  # a candidate this near to the number of slices wanted is taken at once
 
@@ -60,6 +67,9 @@ BLEEDS: Mapping[str, tuple[tuple[float, Draw], ...]] = {
         (0.12, intraaxial.draw_petechial),
     ),
     "intraventricular": ((1.0, intraaxial.draw_intraventricular),),
+    "epidural": ((1.0, extraaxial.draw_epidural),),
+    "subdural": ((1.0, extraaxial.draw_subdural),),
+    "subarachnoid": ((1.0, extraaxial.draw_subarachnoid),),
 }
 """Ways to draw each kind of bleed, with how often."""
 FIRST: Mapping[str, float] = {
@@ -78,10 +88,6 @@ WITH: Mapping[str, Mapping[str, float]] = {
     "intraventricular": {"subarachnoid": 0.25},
 }
 """How often others come with it."""
-LOOK_ALIKES: Mapping[str, tuple[float, Draw]] = {
-    "retouch": (0.55, intraaxial.draw_retouch),
-}
-"""What scans of both classes get, with how often."""
 
 
 def insert_one(
@@ -105,9 +111,20 @@ def insert_one(
     unknown = sorted(set(kind_set or ()) - set(SUBTYPES))
     if unknown:
         raise ValueError(f"not a kind of bleed: {', '.join(unknown)}")
-    edits = _draw_look_alikes(host, rng)
+    edits = draw_look_alikes(host, rng)
     if positive:
-        edits += _draw_bleeds(host, rng, [k for k in BLEEDS if kind_set is None or k in kind_set])
+        edits += draw_bleeds(host, rng, [k for k in BLEEDS if kind_set is None or k in kind_set])
+    return lay_in(host, edits, rng)
+
+
+def lay_in(host: Host, edits: Sequence[Edit], rng: np.random.Generator) -> InsertedScan:
+    """Puts edits into a head.
+
+    Args:
+        host: The head; it is not changed.
+        edits: Look-alikes first, then bleeds.
+        rng: Source of the noise.
+    """
     inserted = apply_edits(host, edits, rng)
     return InsertedScan(
         hu=inserted.hu,
@@ -118,7 +135,8 @@ def insert_one(
     )
 
 
-def _draw_look_alikes(host: Host, rng: np.random.Generator) -> list[Edit]:
+def draw_look_alikes(host: Host, rng: np.random.Generator) -> list[Edit]:
+    """Draws what only looks like a bleed, and edits that show nothing at all."""
     edits: list[Edit] = []
     for often, draw in LOOK_ALIKES.values():
         if rng.random() < often:
@@ -129,9 +147,25 @@ def _draw_look_alikes(host: Host, rng: np.random.Generator) -> list[Edit]:
     return edits
 
 
-def _draw_bleeds(host: Host, rng: np.random.Generator, kinds: Sequence[str]) -> list[Edit]:
-    """The candidate that shows in about as many slices as was drawn."""
-    extent = float(MEDIAN_EXTENT_MM * np.exp(EXTENT_SPREAD * rng.standard_normal()))
+def draw_bleeds(
+    host: Host,
+    rng: np.random.Generator,
+    kinds: Sequence[str],
+    *,
+    median_mm: float = MEDIAN_EXTENT_MM,
+) -> list[Edit]:
+    """Draws bleeds that show in about as many slices as is common.
+
+    Args:
+        host: The head.
+        rng: Source of randomness.
+        kinds: Those to draw from.
+        median_mm: How much of the head's height they cover, half of them less.
+
+    Raises:
+        HostUnfit: The head has no place for any of them.
+    """
+    extent = float(median_mm * np.exp(EXTENT_SPREAD * rng.standard_normal()))
     extent = float(np.clip(extent, host.spacing_mm[0], MOST_EXTENT_MM))
     wanted = max(1.0, extent / host.spacing_mm[0])
     best: list[Edit] = []
@@ -143,7 +177,7 @@ def _draw_bleeds(host: Host, rng: np.random.Generator, kinds: Sequence[str]) -> 
         except HostUnfit as error:
             reason = error
             continue
-        shown = _count_slices(host, edits)
+        shown = int(shown_slices(host, edits).sum())
         if shown == 0:
             continue
         off = abs(np.log(shown / wanted))
@@ -180,13 +214,22 @@ def _draw_kind(host: Host, rng: np.random.Generator, kind: str, extent_mm: float
         likely = float(np.clip(0.4 * (extent_mm / 10) ** 3, 1.0, 60.0))
         range_ml = max(1.0, 0.5 * likely), min(60.0, max(2.0 * likely, 3.0))
         return intraaxial.draw_intraparenchymal(host, rng, volume_ml=range_ml)
+    for layered in (
+        extraaxial.draw_epidural,
+        extraaxial.draw_subdural,
+        extraaxial.draw_subarachnoid,
+    ):
+        if draw is layered:
+            return layered(host, rng, extent_mm=extent_mm)
     return draw(host, rng)
 
 
-def _count_slices(host: Host, edits: Sequence[Edit]) -> int:
+def shown_slices(host: Host, edits: Sequence[Edit]) -> NDArray[np.bool_]:
+    """(S,) bool: about which slices will show a bleed; quicker than laying the edits in."""
     area = np.zeros(len(host.hu))
     pixel = host.pixel_mm[0] * host.pixel_mm[1]
     for edit in edits:
         if edit.bleed:
             area[edit.box[0]] += (edit.occupancy >= BLOOD_SHARE).sum(axis=(1, 2)) * pixel
-    return int((area >= VISIBLE_MM2).sum())
+    shown: NDArray[np.bool_] = area >= VISIBLE_MM2
+    return shown

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +17,11 @@ from sadmil_core.synth.cohort import Cohort, CohortError, CohortReport, Syntheti
 from sadmil_core.synth.find_host import find_host
 from sadmil_core.synth.host import HostUnfit
 from sadmil_core.synth.insert import insert_one
+from sadmil_core.synth.pool import run_jobs, stopped
 from sadmil_core.synth.series import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from multiprocessing.synchronize import Event
     from pathlib import Path
 
     from sadmil_core.dicom import CTVolume, StackEntry
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 POSITIVE_SHARE = 0.41
 """Of the scans: as in the RSNA 2019 data set."""
 
-_POLL_S = 0.5
 _TRIES = 4  # draws of one scan before it is given up
 
 
@@ -234,36 +231,9 @@ def _run(
     plan: _Plan, work: Mapping[int, list[int]], workers: int, tell: Callable[[], None]
 ) -> Iterator[tuple[int, _Outcome]]:
     """Goes through the hosts, and yields what became of each."""
-    if workers <= 1 or len(work) == 1:
-        for index, numbers in work.items():
-            yield index, _use_host(plan, index, numbers, tell)
-        return
-    context = get_context("spawn")
-    stop = context.Event()
-    with ProcessPoolExecutor(
-        min(workers, len(work)), mp_context=context, initializer=_begin, initargs=(stop,)
-    ) as pool:
-        try:
-            open_ = {
-                pool.submit(_use_host, plan, index, numbers): index
-                for index, numbers in work.items()
-            }
-            while open_:
-                done, _ = wait(open_, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                tell()
-                for future in done:
-                    yield open_.pop(future), future.result()
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-
-
-_stop: Event | None = None
-
-
-def _begin(stop: Event) -> None:
-    global _stop
-    _stop = stop
+    alone = workers <= 1 or len(work) == 1
+    jobs = {i: (plan, i, numbers, *([tell] if alone else [])) for i, numbers in work.items()}
+    return run_jobs(_use_host, jobs, workers, tell)
 
 
 def _use_host(
@@ -280,7 +250,7 @@ def _use_host(
         return str(error)
     given_up: dict[int, str] = {}
     for number in numbers:
-        if _stop is not None and _stop.is_set():
+        if stopped():
             break
         scan = draw_scan(found, plan.seed, number, plan.share)
         if isinstance(scan, str):

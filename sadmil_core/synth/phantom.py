@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -28,9 +29,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sadmil_core.progress import Progress
+    from sadmil_core.synth.anatomy import HeadTraits
     from sadmil_core.synth.fields import Grid, Slab
 
-__all__ = ["TRAINING_CONFIG", "Bleed", "BleedKind", "Phantom", "PhantomConfig", "make_phantom"]
+    Placed = tuple[slice, slice, Floats]
+
+__all__ = [
+    "TRAINING_CONFIG",
+    "Bleed",
+    "BleedKind",
+    "Phantom",
+    "PhantomConfig",
+    "Witness",
+    "make_phantom",
+]
 
 
 _PHASE = "Building the phantom"
@@ -111,6 +123,23 @@ class Phantom:
         return self.lesion_mm2 >= self.visible_mm2
 
 
+class Witness(Protocol):
+    """Whoever wants to know what a phantom is made of."""
+
+    def see(
+        self, index: int, slab: Slab, traits: HeadTraits, to_pixels: Callable[[Floats], Placed]
+    ) -> None:
+        """Is shown a slice when its healthy anatomy is painted and nothing else.
+
+        Args:
+            index: Of the slice; they come in any order, and from several threads.
+            slab: Its thin samples.
+            traits: The head.
+            to_pixels: Brings (K, rows, columns) of the anatomy's grid onto the pixels it covers:
+                the rows, the columns, and (K, rows, columns) there.
+        """
+
+
 def make_phantom(
     rng: np.random.Generator,
     config: PhantomConfig,
@@ -118,6 +147,8 @@ def make_phantom(
     bleed: BleedKind | Bleed | None,
     progress: Progress = no_progress,
     workers: int = 1,
+    witness: Witness | None = None,
+    scan: scanner.ScannerTraits | None = None,
 ) -> Phantom:
     """Makes a head CT, the same one for the same state of the generator.
 
@@ -127,9 +158,11 @@ def make_phantom(
         bleed: The kind of bleed to draw, a bleed to use as it is, or None for a clean head.
         progress: Called after every slice; what it raises passes through.
         workers: Threads to use; the result does not depend on it.
+        witness: Is shown every slice's anatomy.
+        scan: What the scanner adds; drawn where it is not given.
     """
     traits = draw_traits(rng)
-    scan = scanner.draw_scanner(rng)
+    scan = scan or scanner.draw_scanner(rng)
     wanted = draw_bleed(rng, bleed) if isinstance(bleed, BleedKind) else bleed
     step = max(config.pixel_mm, config.anatomy_mm)
     field_of_view = config.size * config.pixel_mm
@@ -143,7 +176,7 @@ def make_phantom(
 
     def draw(index: int) -> None:
         middle = bottom + (index + 0.5) * config.spacing_mm
-        canvas.draw(streams[index], index, middle, wanted)
+        canvas.draw(streams[index], index, middle, wanted, witness)
 
     if workers <= 1:
         for index in range(config.slices):
@@ -203,14 +236,24 @@ class _Canvas:
         )
 
     def draw(
-        self, rng: np.random.Generator, index: int, middle_mm: float, bleed: Bleed | None
+        self,
+        rng: np.random.Generator,
+        index: int,
+        middle_mm: float,
+        bleed: Bleed | None,
+        witness: Witness | None,
     ) -> None:
         """Draws one slice whose middle lies at scanner z ``middle_mm``."""
-        slab, blood, radius = _thin_samples(self.head, self.config, middle_mm, bleed)
+        slab = _thin_samples(self.head, self.config, middle_mm)
+        if witness is not None:
+            witness.see(index, slab, self.head.traits, partial(self._to_pixels, slab.grid))
+        blood, radius = _add_findings(slab, self.head.traits, bleed)
         thin: Floats = slab.hu.mean(axis=0)
         # The petrous bones lie some 10 mm below the origin.
         base = max(0.0, 1.0 - abs(float(slab.z.mean()) + 10.0) / 24.0)
         scanner.add_physics(rng, self.scan, thin, radius, base)
+        if self.scan.blur_mm:
+            thin = ndimage.gaussian_filter(thin, self.scan.blur_mm / slab.grid.step)
         image = np.full((self.config.size, self.config.size), -1000.0, dtype=np.float32)
         beyond = np.clip((self.scan.rest_end_mm - middle_mm) / self.config.spacing_mm, 0.0, 1.0)
         image += self.rest * np.float32((self.scan.rest_hu + 1000.0) * beyond)
@@ -222,31 +265,29 @@ class _Canvas:
             rows, cols, fine = self._enlarge(slab.grid, blood)
             self.lesion[index, rows, cols] = fine >= 0.5
 
-    def _enlarge(self, grid: Grid, image: Floats) -> tuple[slice, slice, Floats]:
+    def _enlarge(self, grid: Grid, image: Floats) -> Placed:
         """Brings an image of the anatomy grid onto the pixels it covers."""
+        rows, cols, fine = self._to_pixels(grid, image[None])
+        return rows, cols, fine[0]
+
+    def _to_pixels(self, grid: Grid, images: Floats) -> Placed:
         axis, slack = self.axis_mm, 1e-6
         lows = np.searchsorted(axis, (grid.y_mm[0] - slack, grid.x_mm[0] - slack))
         highs = np.searchsorted(axis, (grid.y_mm[-1] + slack, grid.x_mm[-1] + slack))
         rows, cols = (slice(int(a), int(b)) for a, b in zip(lows, highs, strict=True))
         if math.isclose(grid.step, self.config.pixel_mm):
             # Same pitch: a touch of blur stands for the point spread.
-            return rows, cols, ndimage.gaussian_filter(image, 0.25 / grid.step)
+            blur = 0.25 / grid.step
+            return rows, cols, ndimage.gaussian_filter(images, (0.0, blur, blur))
         at_y = (axis[rows] - grid.y_mm[0]) / grid.step
         at_x = (axis[cols] - grid.x_mm[0]) / grid.step
         # Linear: a sharper kernel would undershoot into a dark rim along the skull.
-        fine = resample(image[None], 1, at_y)
-        return rows, cols, resample(fine, 2, at_x)[0]
+        fine = resample(images, 1, at_y)
+        return rows, cols, resample(fine, 2, at_x)
 
 
-def _thin_samples(
-    head: Head, config: PhantomConfig, middle_mm: float, bleed: Bleed | None
-) -> tuple[Slab, Floats, Floats]:
-    """Draws the thin samples of a slice.
-
-    Returns:
-        The painted samples; the share of blood, averaged over them; and the normalised radius
-        in the cranial cavity (1 at the inner table).
-    """
+def _thin_samples(head: Head, config: PhantomConfig, middle_mm: float) -> Slab:
+    """Draws the healthy anatomy of the thin samples of a slice."""
     count = config.supersampling
     offsets = ((np.arange(count) + 0.5) / count - 0.5) * config.spacing_mm
     slab = head.slab(middle_mm + offsets)
@@ -263,9 +304,19 @@ def _thin_samples(
     brain.paint_brain(slab, traits)
     brain.paint_ventricles(slab, traits)
     brain.paint_membranes(slab, traits)
+    return slab
+
+
+def _add_findings(slab: Slab, traits: HeadTraits, bleed: Bleed | None) -> tuple[Floats, Floats]:
+    """Adds what only some heads have.
+
+    Returns:
+        The share of blood, averaged over the thin samples; and the normalised radius in the
+        cranial cavity (1 at the inner table).
+    """
     brain.paint_mimics(slab, traits)
     blood: Floats = np.zeros(slab.hu.shape[1:], dtype=np.float32)
     if bleed is not None:
         blood = paint_bleed(slab, bleed, traits).mean(axis=0)
-    radius = 1.0 + slab.extra["vault"][count // 2] / _CAVITY_MM
-    return slab, blood, radius
+    radius = 1.0 + slab.extra["vault"][len(slab.hu) // 2] / _CAVITY_MM
+    return blood, radius

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DATE, _TIME = "20240101", "120000"
-_COMMENT = "Synthetic lesions in a de-identified scan. For research use only, not for diagnosis."
+_INSERTED = "Synthetic lesions in a de-identified scan. For research use only, not for diagnosis."
+_PHANTOM = "Synthetic phantom, not a patient. For research use only, not for diagnosis."
 _LOWEST_HU = -1024
+_SHEAR = 1e-3  # of the distance between slices; less is rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +54,13 @@ class SeriesIdentity:
         key: Whatever its UIDs are to depend on; the same key gives the same UIDs.
         patient_id: At most 64 characters.
         description: At most 64 characters.
-        comment: What the images are, for whoever finds them.
+        phantom: Whether there is no patient at all.
     """
 
     key: str
     patient_id: str
     description: str
-    comment: str = _COMMENT
+    phantom: bool = False
 
     def uid(self, *parts: object) -> str:
         """A UID that belongs to the key and these parts."""
@@ -106,6 +108,9 @@ def write_series(
 def write_mask(mask: NDArray[np.bool_], frame: Frame, path: Path) -> None:
     """Writes a mask as a NRRD volume on the grid of its series.
 
+    The stack of a tilted gantry is sheared, which most readers of volumes refuse: its mask has the
+    same matrix and no place in the patient.
+
     Args:
         mask: (S, R, C).
         frame: Where the slices lie; NRRD knows even spacing only, so that of the whole is written.
@@ -116,22 +121,26 @@ def write_mask(mask: NDArray[np.bool_], frame: Frame, path: Path) -> None:
     """
     origins = frame.origins_mm
     between = (origins[-1] - origins[0]) / max(len(origins) - 1, 1)
-    steps = (
-        np.asarray(frame.row_direction) * frame.pixel_mm[1],
-        np.asarray(frame.column_direction) * frame.pixel_mm[0],
-        between,
-    )
+    along, down = np.asarray(frame.row_direction), np.asarray(frame.column_direction)
+    if max(abs(between @ along), abs(between @ down)) < _SHEAR * float(np.linalg.norm(between)):
+        steps = (along * frame.pixel_mm[1], down * frame.pixel_mm[0], between)
+        placed = [
+            "space: left-posterior-superior",
+            f"space directions: {' '.join(map(_vector, steps))}",
+            f"space origin: {_vector(origins[0])}",
+        ]
+    else:
+        apart = float(np.abs(between @ np.cross(along, down)))
+        placed = [f"spacings: {frame.pixel_mm[1]:.8g} {frame.pixel_mm[0]:.8g} {apart:.8g}"]
     header = "\n".join(
         [
             "NRRD0005",
             "type: uint8",
             "dimension: 3",
-            "space: left-posterior-superior",
             f"sizes: {mask.shape[2]} {mask.shape[1]} {mask.shape[0]}",
-            f"space directions: {' '.join(map(_vector, steps))}",
+            *placed,
             "kinds: domain domain domain",
             "encoding: gzip",
-            f"space origin: {_vector(origins[0])}",
             "\n",
         ]
     )
@@ -180,8 +189,11 @@ def _add_labels(dataset: Dataset, identity: SeriesIdentity) -> None:
     dataset.PatientName = f"Synthetic^{identity.patient_id}"
     dataset.PatientID = identity.patient_id
     dataset.PatientBirthDate = dataset.PatientSex = ""
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "All attributes replaced; lesions inserted"
+    if identity.phantom:
+        dataset.QualityControlSubject = "YES"
+    else:
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.DeidentificationMethod = "All attributes replaced; lesions inserted"
     for name in ("Study", "Series", "Acquisition", "Content"):
         setattr(dataset, f"{name}Date", _DATE)
         setattr(dataset, f"{name}Time", _TIME)
@@ -189,7 +201,7 @@ def _add_labels(dataset: Dataset, identity: SeriesIdentity) -> None:
     dataset.StudyID, dataset.SeriesNumber = "1", 1
     dataset.StudyDescription = "Synthetic head CT for research"
     dataset.SeriesDescription = identity.description
-    dataset.ImageComments = identity.comment
+    dataset.ImageComments = _PHANTOM if identity.phantom else _INSERTED
 
 
 def _add_acquisition(dataset: Dataset, frame: Frame) -> None:

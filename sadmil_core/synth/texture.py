@@ -72,12 +72,32 @@ def measure_noise(hu: Floats, brain: NDArray[np.bool_]) -> tuple[float, Floats |
         The SD in HU, high-pass (what varies over more than about ten pixels is anatomy), and the
         kernel of :class:`~sadmil_core.synth.host.Host`, None where too little brain is even.
     """
-    size = 2 * _GRAIN - 1
-    patches = _even_patches(hu, brain, size)
-    if len(patches) < _LEAST_PATCHES:
+    power, sd = measure_power(hu, brain)
+    if power is None:
         found = hu[brain] - ndimage.uniform_filter(hu, (1, 5, 5))[brain]
         sd = float(1.4826 * np.median(np.abs(found))) / 0.96 if found.size else _WHITE_SD
         return sd, None
+    size = len(power)
+    kernel = np.fft.fftshift(np.real(np.fft.ifft2(np.sqrt(power))))
+    kernel *= np.hanning(size + 2)[1:-1, None] * np.hanning(size + 2)[None, 1:-1]
+    kernel /= np.sqrt((kernel**2).sum())
+    return sd, kernel.astype(np.float32)
+
+
+def measure_power(hu: Floats, brain: NDArray[np.bool_]) -> tuple[NDArray[np.float64] | None, float]:
+    """The power of the noise in even patches of brain, over frequencies as of ``np.fft.fft2``.
+
+    Args:
+        hu: (S, R, C) Hounsfield units.
+        brain: Where there is brain.
+
+    Returns:
+        (k, k) mean squared magnitudes, None where too little brain is even; and the SD in HU.
+    """
+    size = 2 * _GRAIN - 1
+    patches = _even_patches(hu, brain, size)
+    if len(patches) < _LEAST_PATCHES:
+        return None, 0.0
     rows = np.linspace(-1, 1, size)
     y, x = (each.ravel() for each in np.meshgrid(rows, rows, indexing="ij"))
     basis = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)
@@ -87,10 +107,7 @@ def measure_noise(hu: Floats, brain: NDArray[np.bool_]) -> tuple[float, Floats |
     power = (np.abs(np.fft.fft2(rest)) ** 2).mean(axis=0)
     power[0, 0] = 0.5 * (power[0, 1] + power[1, 0])
     power = 0.25 * (power + power[::-1, ::-1] + np.roll(power[::-1], 1, 0) + np.roll(power, 1, 1))
-    kernel = np.fft.fftshift(np.real(np.fft.ifft2(np.sqrt(power))))
-    kernel *= np.hanning(size + 2)[1:-1, None] * np.hanning(size + 2)[None, 1:-1]
-    kernel /= np.sqrt((kernel**2).sum())
-    return float(np.sqrt((rest**2).mean() * size**2 / (size**2 - 6))), kernel.astype(np.float32)
+    return power, float(np.sqrt((rest**2).mean() * size**2 / (size**2 - 6)))
 
 
 def _even_patches(hu: Floats, brain: NDArray[np.bool_], size: int) -> Floats:

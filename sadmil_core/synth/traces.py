@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sadmil_core.synth.host import Host
     from sadmil_core.synth.lesions import Edit
 
-_SIDE = 9  # pixels of a patch
+PATCH_SIDE = 9
+"""Pixels of a patch."""
 _NEAR_MM = 14.0  # from the border of an edit
 _CLEAR = 0.02  # what is replaced by less than this shows no lesion
 _PENALTY = 1.0
@@ -90,10 +91,10 @@ def look_for_traces(
     if len(set(owners)) < 4 or len(set(labels)) < 2:
         raise HostUnfit("too few of the hosts have a place for lesions")
     x, y, of = np.concatenate(rows), np.array(labels), np.array(owners)
-    scores = _held_out_scores(x, y, of)
-    low, high = _interval(scores, y, of, seed)
+    scores = held_out_scores(x, y, of)
+    low, high = host_interval(scores, y, of, seed)
     return TraceTest(
-        auc=_auc(scores, y), low=low, high=high, hosts=len(set(owners)), patches=len(y)
+        auc=auc_of(scores, y), low=low, high=high, hosts=len(set(owners)), patches=len(y)
     )
 
 
@@ -106,7 +107,7 @@ def _patches(
     for edit in edits:
         touched[edit.box] |= edit.occupancy > _CLEAR
     reach = max(1, round(_NEAR_MM / host.pixel_mm[0]))
-    margin = _SIDE // 2 + 1
+    margin = PATCH_SIDE // 2 + 1
     slices = np.flatnonzero(touched.any(axis=(1, 2)))
     found: list[NDArray[np.float64]] = []
     for index in slices[(slices > 0) & (slices < len(edited) - 1)]:
@@ -117,23 +118,33 @@ def _patches(
             picks = rng.choice(len(places), min(len(places), 1 + most // len(slices)), False)
             near = smooth_keeping_edges(edited[index - 1 : index + 2], host.noise_sd_hu)
             rest = edited[index - 1 : index + 2] - near
-            found += [_features(edited, rest, int(index), places[p], host) for p in picks]
+            sd = host.noise_sd_hu
+            found += [patch_features(edited, rest, int(index), places[p], sd) for p in picks]
     return np.array(found).reshape(-1, len(FEATURES))
 
 
-def _features(
+def patch_features(
     hu: NDArray[np.float32],
     rest: NDArray[np.float32],
     index: int,
     place: NDArray[np.int_],
-    host: Host,
+    noise_sd_hu: float,
 ) -> NDArray[np.float64]:
-    half = _SIDE // 2
+    """What a patch looks like, by :data:`FEATURES`.
+
+    Args:
+        hu: (S, R, C) Hounsfield units.
+        rest: (3, R, C) of the slice and its neighbours, what smoothing takes away.
+        index: Of the slice.
+        place: Row and column of the patch's middle.
+        noise_sd_hu: What its densities are counted in.
+    """
+    half = PATCH_SIDE // 2
     rows = slice(int(place[0]) - half, int(place[0]) + half + 1)
     columns = slice(int(place[1]) - half, int(place[1]) + half + 1)
     patch = hu[index, rows, columns].astype(np.float64)
-    patch = (patch - patch.mean()) / host.noise_sd_hu
-    noise = rest[:, rows, columns].astype(np.float64) / host.noise_sd_hu
+    patch = (patch - patch.mean()) / noise_sd_hu
+    noise = rest[:, rows, columns].astype(np.float64) / noise_sd_hu
     variance = max(float(patch.var()), 1e-6)
     across = noise[1] - 0.5 * (noise[0] + noise[2])
     return np.array(
@@ -149,7 +160,7 @@ def _features(
     )
 
 
-def _held_out_scores(
+def held_out_scores(
     x: NDArray[np.float64], y: NDArray[np.int_], owners: NDArray[np.int_]
 ) -> NDArray[np.float64]:
     """Each host's patches scored by a logistic regression on the other hosts' (four parts)."""
@@ -179,22 +190,24 @@ def _fit(x: NDArray[np.float64], y: NDArray[np.int_]) -> NDArray[np.float64]:
     return weights
 
 
-def _auc(scores: NDArray[np.float64], y: NDArray[np.int_]) -> float:
+def auc_of(scores: NDArray[np.float64], y: NDArray[np.int_]) -> float:
+    """The area under the ROC curve; ties count half."""
     ranks = stats.rankdata(scores)
     positive = int(y.sum())
     wins = ranks[y == 1].sum() - positive * (positive + 1) / 2
     return float(wins / (positive * (len(y) - positive)))
 
 
-def _interval(
+def host_interval(
     scores: NDArray[np.float64], y: NDArray[np.int_], owners: NDArray[np.int_], seed: int
 ) -> tuple[float, float]:
+    """The 95 % interval of :func:`auc_of`, from a bootstrap over hosts."""
     rng = np.random.default_rng([seed, 7])
     members = [np.flatnonzero(owners == each) for each in np.unique(owners)]
     aucs = []
     for _ in range(_BOOTSTRAPS):
         drawn = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
         if 0 < y[drawn].sum() < len(drawn):
-            aucs.append(_auc(scores[drawn], y[drawn]))
+            aucs.append(auc_of(scores[drawn], y[drawn]))
     low, high = np.quantile(aucs, [0.025, 0.975])
     return float(low), float(high)

@@ -11,6 +11,7 @@ from sadmil_core.dicom import VolumeLoad
 from sadmil_core.paths import user_models_dir
 from tests.studies import write_spot_study
 from tests.tiny_model import write_tiny_model
+from viewer.model.exporting import Export, ExportKind
 from viewer.model.session import Session
 from viewer.settings import Settings
 from viewer.theme import apply_theme
@@ -96,3 +97,8 @@ def read_window(qtbot, window: MainWindow, study: Path):
 
 def wait_until_idle(qtbot, session: Session) -> None:
     qtbot.waitUntil(lambda: not session.jobs.is_any_busy(), timeout=20_000)
+
+
+def export_csv(session: Session, path: Path) -> None:
+    """As the command line writes it: with UIDs."""
+    session.exporter.start(Export(kind=ExportKind.CSV, path=path, names_patient=True))

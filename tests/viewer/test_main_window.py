@@ -11,7 +11,7 @@ from sadmil_core.display import PRESETS
 from sadmil_core.paths import user_models_dir
 from tests.studies import write_spot_study
 from tests.tiny_model import write_tiny_model
-from tests.viewer.conftest import wait_until_idle
+from tests.viewer.conftest import export_csv, wait_until_idle
 from viewer.widgets.error_dialog import ErrorDialog
 
 
@@ -234,21 +234,6 @@ def test_dropping_a_folder_opens_it(qtbot, window, study):
     assert window.session.state.slice_count == 12
 
 
-def test_export_writes_where_the_user_says(qtbot, read_window, tmp_path, monkeypatch):
-    target = tmp_path / "slices.csv"
-    offered = []
-
-    def choose(_parent, _title, name, _filter):
-        offered.append(name)
-        return str(target), ""
-
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
-    read_window.commands.export.trigger()
-    wait_until_idle(qtbot, read_window.session)
-    assert target.read_text(encoding="utf-8").startswith("schema_version,scan_id")
-    assert offered == ["slice_report.csv"]  # no identifier in the default name
-
-
 def test_export_and_run_are_off_until_they_can_work(qtbot, window, study):
     assert not window.commands.export.isEnabled()
     assert not window.commands.run.isEnabled()
@@ -360,7 +345,7 @@ def test_the_caution_for_a_demonstration_model_stays_whatever_else_is_said(
     wait_until_idle(qtbot, window.session)
     window.session.run_model()
     wait_until_idle(qtbot, window.session)
-    window.session.export_csv(tmp_path / "x.csv")
+    export_csv(window.session, tmp_path / "x.csv")
     wait_until_idle(qtbot, window.session)
     text = labels(window)
     assert "written" in text

@@ -16,7 +16,7 @@ from sadmil_core.paths import user_models_dir
 from sadmil_core.predict import Predictor
 from tests.studies import write_spot_study
 from tests.tiny_model import write_tiny_model
-from tests.viewer.conftest import wait_until_idle
+from tests.viewer.conftest import export_csv, wait_until_idle
 from viewer.model.lanes import SCORING
 from viewer.model.session import Session
 
@@ -350,7 +350,7 @@ def test_export_on_a_full_disk_says_so_and_leaves_nothing(
 
     monkeypatch.setattr("os.fsync", full)
     with qtbot.waitSignal(session.failed) as caught:
-        session.export_csv(target)
+        export_csv(session, target)
     assert "disk is full" in str(caught.args[0])
     assert list(target.parent.iterdir()) == []
 
@@ -358,7 +358,7 @@ def test_export_on_a_full_disk_says_so_and_leaves_nothing(
 def test_the_window_and_the_command_line_write_the_same_bytes(qtbot, session, study, tmp_path):
     session.open_path(study)
     wait_until_idle(qtbot, session)
-    session.export_csv(tmp_path / "window.csv")
+    export_csv(session, tmp_path / "window.csv")
     wait_until_idle(qtbot, session)
     assert "1 series" in session.state.message
     done = CliRunner().invoke(
@@ -446,7 +446,7 @@ def test_window_and_command_line_say_the_same_of_what_is_unfit(
     wait_until_idle(qtbot, session)
     session.run_model(insist=insist)
     wait_until_idle(qtbot, session)
-    session.export_csv(tmp_path / "window.csv")
+    export_csv(session, tmp_path / "window.csv")
     wait_until_idle(qtbot, session)
     words = ["predict", unfit, "--model", "tiny", "--device", "cpu", "--csv", tmp_path / "cli.csv"]
     done = CliRunner().invoke(app, [*map(str, words), *(["--score-unfit"] if insist else [])])
@@ -469,14 +469,14 @@ def test_a_series_not_yet_read_may_be_the_one_that_speaks(qtbot, session, tmp_pa
             dataset.save_as(path)
     session.open_path(folder)
     wait_until_idle(qtbot, session)
-    session.export_csv(tmp_path / "one.csv")
+    export_csv(session, tmp_path / "one.csv")
     wait_until_idle(qtbot, session)
     assert session.state.entry.series_instance_uid == uids["a"]
     # The longer one is open; the other is fitter by its headers, though not read yet.
     assert _column(tmp_path / "one.csv", "study_readout") == {(uids["a"], "false")}
     session.select_series(1 - session.state.selected)
     wait_until_idle(qtbot, session)
-    session.export_csv(tmp_path / "both.csv")
+    export_csv(session, tmp_path / "both.csv")
     wait_until_idle(qtbot, session)
     expected = {(uids["a"], "false"), (uids["b"], "true")}
     assert _column(tmp_path / "both.csv", "study_readout") == expected
@@ -518,6 +518,6 @@ def test_export_does_not_replace_a_slice(qtbot, session, study):
     target = session.state.entry.slices[0].path
     before = target.read_bytes()
     with qtbot.waitSignal(session.failed) as caught:
-        session.export_csv(target)
+        export_csv(session, target)
     assert "own files" in str(caught.args[0])
     assert target.read_bytes() == before

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sadmil_core.dicom import direction_letters
+from sadmil_core.dicom import side_letters
 from sadmil_core.result import slice_number
 from viewer.model.annotations import SliceKey
 
 if TYPE_CHECKING:
-    from sadmil_core.dicom import Identity, StackGeometry
+    from sadmil_core.dicom import StackGeometry
     from viewer.model.annotations import Annotations
     from viewer.model.state import ViewOptions, ViewState
 
@@ -80,15 +80,8 @@ def _people(state: ViewState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     about = " ".join(filter(None, (identity.sex, identity.age)))
     name = identity.patient_name.replace("^", " ").strip()
     who = tuple(filter(None, (name, identity.patient_id, about)))
-    date = study_date_text(identity)
+    date = identity.date_text
     return who, tuple(filter(None, (identity.institution, identity.study_description, date)))
-
-
-def study_date_text(identity: Identity) -> str:
-    """The study's date with hyphens, or as the file has it where it is no date."""
-    date = identity.study_date
-    is_date = len(date) == 8 and date.isdigit()
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if is_date else date
 
 
 def _place(state: ViewState, annotations: Annotations | None) -> tuple[str, ...]:
@@ -112,21 +105,9 @@ def _place(state: ViewState, annotations: Annotations | None) -> tuple[str, ...]
 
 
 def edge_letters(geometry: StackGeometry, options: ViewOptions) -> tuple[str, str, str, str]:
-    """The side of the patient at the left, right, top and bottom edge of the picture.
-
-    Args:
-        geometry: Of the stack; its orientation must be known.
-        options: Whether the picture is turned round.
-
-    Returns:
-        One letter each: the strongest alone, for with a tilted gantry "AH" reads as noise.
-    """
-
-    def letter(direction: tuple[float, float, float], sign: float) -> str:
-        x, y, z = (sign * part for part in direction)
-        return direction_letters((x, y, z))[:1]
-
-    across = -1.0 if options.is_flipped_across else 1.0
-    down = -1.0 if options.is_flipped_down else 1.0
-    row, column = geometry.row_direction, geometry.column_direction
-    return letter(row, -across), letter(row, across), letter(column, -down), letter(column, down)
+    """The side of the patient at the left, right, top and bottom edge, the picture as shown."""
+    return side_letters(
+        geometry,
+        flipped_across=options.is_flipped_across,
+        flipped_down=options.is_flipped_down,
+    )

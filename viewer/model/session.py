@@ -21,15 +21,14 @@ from sadmil_core.errors import (
     DecodeError,
     SadmilError,
     UnscorableError,
-    WriteError,
 )
 from sadmil_core.fitness import Fitness, fitness_of_entry
 from sadmil_core.modelstore import resolve_model
-from sadmil_core.report import ScanRecord, write_csv
 from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
 from viewer.model.annotations import Annotations
 from viewer.model.choices import model_items
+from viewer.model.exporting import Exporter
 from viewer.model.inquirer import ASKING, Inquirer
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
 from viewer.model.kept import KeptResults
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
     from sadmil_core.devices import DeviceChoice, Precision
     from sadmil_core.predict import Predictor
     from sadmil_core.readout import StudyReadout
+    from sadmil_core.report import ScanRecord
 
 _FINEST_WINDOW_HU = 1.0
 _WIDEST_WINDOW_HU = 8000.0
@@ -105,6 +105,7 @@ class Session(QObject):
             predictor=lambda: self._predictor,
             make_predictor=self._load,
         )
+        self.exporter = Exporter(self, lambda said: self._set(message=said))
         self.jobs.progressed.connect(self._on_progress)
         self.jobs.idled.connect(self._on_idle)
 
@@ -432,29 +433,9 @@ class Session(QObject):
         """Which series speaks for each study, among all: as read, or else by their headers."""
         return readouts_of(self.state)
 
-    def export_csv(self, path: Path) -> None:
-        """Writes the slice report of every stack read so far, on a worker thread."""
-        records, readouts, total = self.records, self.readouts, len(self.state.entries)
-        count = f"{len(records)} of {total} series" if total > 1 else "1 series"
-        inputs = [source for entry in self.state.entries for source in entry.sources]
-        inputs += [self.state.model.path] if self.state.model else []
-        if path.resolve() in {each.resolve() for each in inputs}:
-            error = WriteError(
-                f"{path} is one of the scan's own files, or the model.",
-                remedy="Choose another name.",
-            )
-            self.failed.emit(error)
-            return
-        self.jobs.submit(
-            EXPORTING,
-            lambda _context: write_csv(records, path, readouts=readouts),
-            on_done=lambda _none: self._set(message=f"Slice report of {count} written"),
-            on_failed=self.failed.emit,
-        )
-
     def report_fault(self, error: BaseException) -> None:
         """Tells the user of a fault that nothing else has caught."""
-        self.failed.emit(unexpected(error))
+        self.failed.emit(error if isinstance(error, SadmilError) else unexpected(error))
 
     def close(self) -> None:
         """Stops all work, without waiting for it."""

@@ -11,8 +11,10 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QSizePolicy, QToolBar, QToolButton, QWidget
 
 from sadmil_core.display import PRESETS
+from viewer.log_folder import open_log_folder
 from viewer.model.annotations import MeasureKind, SliceKey
 from viewer.model.bindings import Bindings, Command
+from viewer.model.exporting import ExportKind
 from viewer.widgets.attention_actions import AttentionActions
 
 if TYPE_CHECKING:
@@ -106,7 +108,10 @@ class WindowActions(QObject):
     def menu(self, title: str) -> QMenu:
         """The menu of that title; made where there is none."""
         if title not in self.menus:
-            self.menus[title] = self._window.menuBar().addMenu(f"&{title}")
+            menu, bar = QMenu(f"&{title}", self._window), self._window.menuBar()
+            last = self.menus.get("Help")  # which is the last one, whoever comes later
+            bar.insertMenu(last.menuAction(), menu) if last else bar.addMenu(menu)
+            self.menus[title] = menu
         return self.menus[title]
 
     def action(self, name: str) -> QAction:
@@ -141,11 +146,16 @@ class WindowActions(QObject):
         add = partial(self.add, menu="File")
         self.open = add("Open folder…", "Ctrl+O", window.ask_folder)
         self.open.setIconText("Open")
-        add("Open file…", "Ctrl+Shift+O", window.ask_file)
-        add("Open demo study", "Ctrl+D", session.open_demo)
+        file = add("Open file…", "Ctrl+Shift+O", window.ask_file)
+        demo = add("Open demo study", "Ctrl+D", session.open_demo)
+        self.beginnings = (
+            (self.open, "Of head CT, with any number of series. Or drop it here."),
+            (file, "DICOM, DICOMDIR, zip, NIfTI, NRRD or MetaImage."),
+            (demo, "A synthetic head with a bleed: no patient."),
+        )
         self.menu("File").addSeparator()
         self.export = add(
-            "Export report…", "Ctrl+E", window.ask_export, "Export the slice report as CSV"
+            "Export report…", "Ctrl+E", window.ask_export, "Export report, tables or picture"
         )
         self.export.setIconText("Export")
         self.menu("File").addSeparator()
@@ -277,6 +287,7 @@ class WindowActions(QObject):
         add, window = partial(self.add, menu="Help"), self._window
         add("Keys and mouse", "F1", window.show_cheat_sheet)
         add("Change keys and mouse…", "Ctrl+F1", window.show_bindings)
+        add("Open log folder", "", open_log_folder, "What to look into when something went wrong")
         self.menu("Help").addSeparator()
         add("About the model", "F2", window.show_model)
         add("About sadmil-viewer", "Shift+F1", window.show_about)
@@ -419,7 +430,7 @@ class WindowActions(QObject):
         self.cancel.setEnabled(busy or state.asking is not None)
         self.run.setEnabled(not busy and state.volume is not None and state.model is not None)
         self.files.setEnabled(bool(state.skipped))
-        self.export.setEnabled(bool(self._session.records) and not busy)
+        self.export.setEnabled(not busy and any(map(self._session.exporter.can, ExportKind)))
         self.presets["DICOM"].setEnabled(self._session.own_window is not None)
         has_stack = state.entry is not None
         for action in (*self.tools.values(), self._inverted, self._across, self._down):
@@ -428,7 +439,7 @@ class WindowActions(QObject):
         self._cine.setEnabled(state.slice_count > 1)
         count = len(self._session.records)
         self._tips["export-report"] = (
-            f"Export the slice report as CSV: {count} of {len(state.entries)} series read"
+            f"Export report, tables or picture: {count} of {len(state.entries)} series read"
         )
         self._bind_one("export-report")
 

@@ -10,6 +10,8 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout
 
 from sadmil_core import __version__
+from viewer.log_folder import open_log_folder
+from viewer.model.jobs import UnexpectedError
 from viewer.privacy import scrub
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class ErrorDialog(QDialog):
         root: The folder that is open: its name is kept out of what can be copied.
         parent: The window.
         hides: Names of files and folders are hidden on screen, too: they can hold a patient's.
+        names: What is known to name a patient; kept out of what can be copied.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class ErrorDialog(QDialog):
         parent: QWidget | None = None,
         *,
         hides: bool = False,
+        names: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -44,7 +48,7 @@ class ErrorDialog(QDialog):
         self.setMinimumWidth(520)
 
         def shown(text: str) -> str:
-            return scrub(text, root) if hides else text
+            return scrub(text, root, names) if hides else text
 
         message = QLabel(shown(Exception.__str__(error)))
         remedy = QLabel(shown(error.remedy))
@@ -58,7 +62,7 @@ class ErrorDialog(QDialog):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             if label.text():
                 layout.addWidget(label)
-        self.text = _copyable(error, root)
+        self.text = scrub(_copyable(error), root, names)
         if error.detail:
             details = QPlainTextEdit(shown(error.detail))
             details.setReadOnly(True)
@@ -69,6 +73,10 @@ class ErrorDialog(QDialog):
         copy = buttons.addButton("Copy details", QDialogButtonBox.ButtonRole.ActionRole)
         copy.clicked.connect(self.copy)
         copy.setAutoDefault(False)
+        if isinstance(error, UnexpectedError):
+            log = buttons.addButton("Open log folder", QDialogButtonBox.ButtonRole.ActionRole)
+            log.clicked.connect(open_log_folder)
+            log.setAutoDefault(False)
         buttons.button(QDialogButtonBox.StandardButton.Close).setDefault(True)
         buttons.rejected.connect(self.reject)
         layout.addWidget(buttons)
@@ -78,7 +86,7 @@ class ErrorDialog(QDialog):
         QGuiApplication.clipboard().setText(self.text)
 
 
-def _copyable(error: SadmilError, root: Path | None) -> str:
+def _copyable(error: SadmilError) -> str:
     lines = [f"{type(error).__name__}: {error}"]
     if error.detail:
         lines.append(error.detail.rstrip())
@@ -86,4 +94,4 @@ def _copyable(error: SadmilError, root: Path | None) -> str:
         f"sadmil-viewer {__version__}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.release()}"
     )
-    return scrub("\n".join(lines), root)
+    return "\n".join(lines)

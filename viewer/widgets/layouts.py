@@ -259,6 +259,11 @@ class Layouts(QObject):
         self.render_state(self._session.state)
         self._window.slice_view.update()
 
+    @property
+    def panes(self) -> tuple[QWidget, ...]:
+        """The slice and what may stand beside it, from left to right."""
+        return self._window.slice_view, self._column, self.second
+
     def reset_view(self) -> None:
         """Fits what is shown beside the slice."""
         for pane in self.planes.values():

@@ -20,15 +20,18 @@ from sadmil_core.fitness import FitnessLevel
 from sadmil_core.result import MIN_SLICES
 from viewer.model.bindings import Bindings
 from viewer.model.cine import Cine
+from viewer.privacy import names_of
 from viewer.widgets.actions import WindowActions
 from viewer.widgets.attention_panel import AttentionPanel
 from viewer.widgets.bindings_dialog import BindingsDialog
 from viewer.widgets.cheat_sheet import CheatSheet
 from viewer.widgets.error_dialog import ErrorDialog
-from viewer.widgets.file_dialogs import ask_file, ask_folder, ask_save
+from viewer.widgets.exports import Exports
+from viewer.widgets.file_dialogs import ask_file, ask_folder
 from viewer.widgets.files_dialog import FilesDialog
 from viewer.widgets.layouts import Layouts
 from viewer.widgets.model_box import ModelBox
+from viewer.widgets.model_dialog import ModelDialog
 from viewer.widgets.result_panel import ResultPanel
 from viewer.widgets.series_details import SeriesDetails
 from viewer.widgets.series_list import SeriesList
@@ -36,6 +39,7 @@ from viewer.widgets.settings_dialog import SettingsDialog
 from viewer.widgets.slice_slider import SliceSlider
 from viewer.widgets.slice_strip import SliceStrip
 from viewer.widgets.slice_view import SliceView
+from viewer.widgets.start_page import StartPage
 from viewer.widgets.studies import Studies
 
 if TYPE_CHECKING:
@@ -86,7 +90,9 @@ class MainWindow(QMainWindow):
         self.commands = WindowActions(self, self.bindings, Cine(session, settings.cine_hz))
         self.commands.fill()
         self._connect()
+        self.start_page = StartPage(self.slice_view, self.commands.beginnings)
         self.layouts = Layouts(self, self._middle, self._sides)
+        self.exports = Exports(self)
         self.studies = Studies(self, self._left)
         if settings.geometry is None or not self.restoreGeometry(settings.geometry):
             # No larger than the screen: the result bar must not hang below its edge.
@@ -179,6 +185,7 @@ class MainWindow(QMainWindow):
     def render_state(self, state: ViewState) -> None:
         """Passes a new state to every widget."""
         self.slice_view.render_state(state)
+        self.start_page.render_state(state)
         self.strip.render_state(state)
         self.attention.render_state(state)
         self.series_list.render_state(state)
@@ -231,11 +238,8 @@ class MainWindow(QMainWindow):
             self._session.choose_model(str(file))
 
     def ask_export(self) -> None:
-        """Lets the user choose where the slice report goes."""
-        # No identifier in the default name.
-        file = ask_save(self, "Export slice report", "slice_report.csv", "CSV (*.csv)")
-        if file:
-            self._session.export_csv(file)
+        """Lets the user choose what to export, and where to."""
+        self.exports.ask()
 
     def reset_view(self) -> None:
         """Fits the slice again, upright, and returns to the brain window."""
@@ -309,8 +313,9 @@ class MainWindow(QMainWindow):
         """
         if self._error_dialog is not None:
             self._error_dialog.close()
-        hides = self._session.state.options.hides_identifiers
-        dialog = ErrorDialog(error, self._session.asked_path, self, hides=hides)
+        state, root = self._session.state, self._session.asked_path
+        hides, names = state.options.hides_identifiers, names_of(state.identities)
+        dialog = ErrorDialog(error, root, self, hides=hides, names=names)
         dialog.finished.connect(self._forget_dialog)
         self._error_dialog = dialog
         dialog.show()
@@ -325,23 +330,7 @@ class MainWindow(QMainWindow):
         if model is None:
             QMessageBox.information(self, "Model", "No model is chosen.")
             return
-        header, about = model.header, model.header.provenance
-        rule = header.rule
-        lines = [
-            f"Model: {header.name}",
-            f"SHA-256: {header.model_sha256}",
-            f"Supervision: {header.supervision} labels",
-            f"Decision: scan p > {rule.scan_threshold:g}; "
-            f"slice {rule.describe(header.model.bag_padding)}",
-            "",
-            about.description,
-            f"Trained on: {about.training_data}",
-            f"Licence: {about.license}",
-            f"Limits: {about.limits}",
-            f"Cite: {about.citation}",
-            f"Source: {about.source}",
-        ]
-        QMessageBox.information(self, "About the model", "\n".join(lines))
+        ModelDialog(model.header, self).show()
 
     def show_about(self) -> None:
         """Says what the program is and is not."""

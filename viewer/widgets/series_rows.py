@@ -10,7 +10,6 @@ from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelInde
 from PySide6.QtGui import QImage, QPixmap
 
 from viewer.model.badges import Badge, badge_of
-from viewer.model.corners import study_date_text
 
 if TYPE_CHECKING:
     from sadmil_core.dicom import Identity, StackEntry
@@ -172,7 +171,7 @@ def series_name(entry: StackEntry, identity: Identity, *, hides: bool = False) -
 
 
 def _study_name(identity: Identity, entry: StackEntry) -> str:
-    told = "  ".join(filter(None, (study_date_text(identity), identity.study_description)))
+    told = "  ".join(filter(None, (identity.date_text, identity.study_description)))
     return told or f"Study {entry.study_instance_uid[-16:]}"
 
 

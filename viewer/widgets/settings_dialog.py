@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QApplication,
     QCheckBox,
@@ -19,7 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from sadmil_core.paths import log_dir
+from viewer.log_folder import open_log_folder
 from viewer.model.cine import SPEEDS_HZ
 from viewer.theme import Theme, apply_theme
 
@@ -70,7 +69,7 @@ class SettingsDialog(QDialog):
         self.keys = QPushButton("Change keys and mouse…")
         self.keys.clicked.connect(self.bindings_wanted)
         self.log = QPushButton("Open the log folder")
-        self.log.clicked.connect(self.open_log)
+        self.log.clicked.connect(open_log_folder)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -126,9 +125,3 @@ class SettingsDialog(QDialog):
     def _set_hides(self, yes: bool) -> None:
         self._settings.hides_identifiers = yes
         self._session.set_options(hides_identifiers=yes)
-
-    def open_log(self) -> None:
-        """Shows the folder of the log in the desktop's file manager."""
-        folder = log_dir()
-        folder.mkdir(parents=True, exist_ok=True)
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))

@@ -274,10 +274,7 @@ class SliceView(QWidget):
         elif state is not None and state.entry is not None:
             text = "This slice is not loaded"
         else:
-            text = (
-                "Open a folder of head CT: File > Open folder, or drop it here.\n\n"
-                "File > Open demo study shows a synthetic head."
-            )
+            return  # the start page stands here
         flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
         painter.drawText(self.rect().adjusted(40, 0, -40, 0), flags, text)
 

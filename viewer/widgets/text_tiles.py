@@ -35,7 +35,8 @@ class TextTiles:
             text: One or more lines.
             width: Longer lines are cut with an ellipsis, in px.
         """
-        ratio = painter.device().devicePixelRatioF()
+        # Not the device's own ratio: a widget that is rendered into a picture keeps the screen's.
+        ratio = max(abs(painter.deviceTransform().m11()), 1.0)
         key = (text, painter.font().key(), place.value, width, ratio)
         tile = self._tiles.get(key)
         if tile is None:
