@@ -55,9 +55,7 @@ def session(qapp, tiny: str):
     made = Session(device="cpu")
     made.choose_model(tiny)
     yield made
-    made.close()
-    assert made.jobs.wait_closed(10)
-    made.jobs._pool.shutdown(wait=True)
+    end(made)
     assert not [t for t in threading.enumerate() if t.name.startswith("job")]
 
 
@@ -93,6 +91,13 @@ def read_window(qtbot, window: MainWindow, study: Path):
     wait_until_idle(qtbot, window.session)
     assert window.session.state.result is not None
     return window
+
+
+def end(session: Session) -> None:
+    """Closes a session and sees its threads end."""
+    session.close()
+    assert session.jobs.wait_closed(10)
+    session.jobs._pool.shutdown(wait=True)
 
 
 def wait_until_idle(qtbot, session: Session) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sadmil_core.paths import user_models_dir
 from sadmil_core.predict import Predictor
 from tests.tiny_model import write_tiny_model
-from tests.viewer.conftest import wait_until_idle
+from tests.viewer.conftest import end, wait_until_idle
 from viewer.model.session import Session
 
 
@@ -36,8 +36,7 @@ def later(qapp, kept):
     made = Session(device="cpu")
     made.choose_model("tiny")
     yield made
-    made.close()
-    assert made.jobs.wait_closed(10)
+    end(made)
 
 
 def test_a_kept_result_is_shown_before_the_slices_are_there(

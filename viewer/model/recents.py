@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from viewer.model.corners import study_date_text
 from viewer.model.recent_store import LastResult, RecentStore, RecentStudy
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def _note_of(state: ViewState, entry: StackEntry) -> RecentStudy:
     assert state.selected is not None
     study = [e for e in state.entries if e.study_instance_uid == entry.study_instance_uid]
     paths, identity = _paths_of(study), state.identities[state.selected]
-    told = "  ".join(filter(None, (study_date_text(identity), identity.study_description)))
+    told = "  ".join(filter(None, (identity.date_text, identity.study_description)))
     return RecentStudy(
         paths=paths,
         scan_id=entry.study_instance_uid,

@@ -14,7 +14,6 @@ from sadmil_core.fitness import fitness_of_volume
 from sadmil_core.progress import Cancelled
 from sadmil_core.result import describe_runs
 from sadmil_core.worklist import StudyQueue, StudyReading, read_studies
-from viewer.model.corners import study_date_text
 from viewer.model.jobs import JobContext, JobProgress, unexpected
 from viewer.model.lanes import URGENT
 from viewer.model.opening import Opened, opened_of
@@ -402,7 +401,7 @@ def _item_of(unit: StudyUnit, reading: StudyReading) -> WorkItem:
         number=0,
         scan_id=reading.readout.scan_id,
         status=WorkStatus.SCORED if scored else WorkStatus.UNSCORED,
-        name="  ".join(filter(None, (study_date_text(identity), identity.study_description))),
+        name="  ".join(filter(None, (identity.date_text, identity.study_description))),
         slices=len(entry.slices),
         probability=probability,
         is_positive=scored and result is not None and result.scan_positive,

@@ -56,7 +56,6 @@ class Studies(QObject):
         self.recents.changed.connect(lambda: self.render_state(self._session.state))
         self.worklist.changed.connect(self._enable)
         self.worklist.progressed.connect(self._enable)
-        self._session.destroyed.connect(self.worklist.close)
         self.recents.refresh()
         self._enable()
 
