@@ -154,7 +154,7 @@ QToolButton, QPushButton {{ background: transparent; border: 1px solid transpare
 QToolButton[popupMode="2"] {{ padding-right: 20px; }}
 QToolButton::menu-indicator {{ subcontrol-position: right center; right: 5px; }}
 QPushButton {{ background: {c.raised}; border-color: {c.line}; }}
-#imageText {{ color: {IMAGE_MUTED}; }}
+#imageText {{ color: {IMAGE_MUTED}; background: transparent; }}
 QToolButton:hover, QPushButton:hover {{ background: {c.raised}; border-color: {c.line}; }}
 QToolButton:pressed, QPushButton:pressed {{ background: {c.line}; }}
 QToolButton:checked {{ background: {c.checked}; border-color: {c.accent}; }}

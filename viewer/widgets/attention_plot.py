@@ -129,6 +129,8 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
             count = max(state.slice_count, 1)
             self.getPlotItem().setYRange(-0.5, count - 0.5, padding=0)
             self._tick_every_so_often(state.slice_count)
+            for side in ("left", "bottom"):  # an axis of nothing would look like a result
+                self.getPlotItem().showAxis(side, state.slice_count > 0)
         if old is None or old.entry is not state.entry or old.model is not state.model:
             self._label(state)
         if (
