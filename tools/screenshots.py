@@ -91,6 +91,14 @@ def _reformats(window: MainWindow, studies: Path) -> None:
     window.layouts.set_layout(Layout.REFORMATS)
 
 
+def _worklist(window: MainWindow, studies: Path) -> None:
+    window.studies.queue(studies)
+    _work(window)
+    window.studies.worklist.step(1)
+    _work(window)
+    window.session.set_slice(window.session.state.slice_count // 2)
+
+
 def _settings(window: MainWindow, studies: Path) -> QWidget:
     _read(window, studies)
     window.show_settings()
@@ -117,6 +125,7 @@ SCENES = (
     Scene(name="start", play=_start, shown=True),
     Scene(name="reformats", play=_reformats, shown=True),
     Scene(name="two-series", play=_compare, shown=True),
+    Scene(name="worklist", play=_worklist, shown=True),
     Scene(name="settings", play=_settings, shown=True),
     Scene(name="error", play=_error, shown=True),
     Scene(name="measured", play=_measured),

@@ -184,6 +184,7 @@ QLineEdit:focus {{ border-color: {c.accent}; }}
 QListView {{ border: 0; outline: 0; }}
 QTreeView {{ background: {c.ground}; border: 1px solid {c.line}; }}
 QTreeView::item {{ padding: 2px; }}
+QTableView::item {{ padding: 0 8px; }}
 QTreeView::item:selected {{ background: {c.raised}; color: {c.text}; }}
 QHeaderView::section {{ background: {c.panel}; color: {c.muted}; border: 0; padding: 4px 6px; }}
 QTextBrowser[role="notes"] {{ background: {c.panel}; border: 0; }}

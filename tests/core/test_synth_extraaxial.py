@@ -336,7 +336,7 @@ def _smear(host: Host, edits: list[Edit], rng: np.random.Generator) -> Insertion
     """As if whoever put in a clot had smoothed the slices about it."""
     done = apply_edits(host, edits, rng)
     if edits[0].bleed:
-        done.hu[edits[0].box[0]] = ndimage.gaussian_filter(done.hu[edits[0].box[0]], (0, 0.6, 0.6))
+        done.hu[edits[0].box[0]] = ndimage.gaussian_filter(done.hu[edits[0].box[0]], (0, 0.8, 0.8))
     return done
 
 

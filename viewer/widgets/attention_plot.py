@@ -129,8 +129,6 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
             count = max(state.slice_count, 1)
             self.getPlotItem().setYRange(-0.5, count - 0.5, padding=0)
             self._tick_every_so_often(state.slice_count)
-            for side in ("left", "bottom"):  # an axis of nothing would look like a result
-                self.getPlotItem().showAxis(side, state.slice_count > 0)
         if old is None or old.entry is not state.entry or old.model is not state.model:
             self._label(state)
         if (
@@ -141,6 +139,8 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
             or old.inquiry.trial_threshold != state.inquiry.trial_threshold
         ):
             self._draw(state)
+        for side in ("left", "bottom"):  # an axis of nothing would look like a result
+            self.getPlotItem().showAxis(side, state.slice_count > 0)
         self._cursor.setVisible(state.slice_count > 0 and not exported)
         self._cursor.setValue(state.slice_index)
         self._say(state)

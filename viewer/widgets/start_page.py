@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from viewer.model.state import ViewState
 
-_WIDTH = 300  # px, of the column
+_WIDTH = 400  # px, of the column
 
 
 class StartPage(QWidget):
@@ -61,7 +61,6 @@ class StartPage(QWidget):
         label = QLabel(text)
         label.setObjectName("imageText")
         label.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        label.setWordWrap(True)
         label.setFixedWidth(_WIDTH)
         self.column.addWidget(label)
 

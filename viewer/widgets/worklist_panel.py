@@ -42,6 +42,14 @@ _EMPTY = (
 )
 
 
+def _alignment(column: str) -> Qt.AlignmentFlag:
+    """Numbers stand below each other by their last digit."""
+    side = Qt.AlignmentFlag.AlignLeft
+    if column in ("Probability", "Slices"):
+        side = Qt.AlignmentFlag.AlignRight
+    return side | Qt.AlignmentFlag.AlignVCenter
+
+
 class WorkRows(QAbstractTableModel):
     """The items of the worklist as rows.
 
@@ -67,8 +75,11 @@ class WorkRows(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
         """The names of the columns, and the places in the list."""
+        across = orientation == Qt.Orientation.Horizontal
         if role == Qt.ItemDataRole.DisplayRole:
-            return COLUMNS[section] if orientation == Qt.Orientation.Horizontal else section + 1
+            return COLUMNS[section] if across else section + 1
+        if role == Qt.ItemDataRole.TextAlignmentRole and across:
+            return _alignment(COLUMNS[section])
         return None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -78,8 +89,8 @@ class WorkRows(QAbstractTableModel):
             return self._texts(item)[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._texts(item)[index.column()] or None
-        if role == Qt.ItemDataRole.TextAlignmentRole and column in ("Probability", "Slices"):
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _alignment(column)
         if role == Qt.ItemDataRole.ForegroundRole:
             if item.status is not WorkStatus.SCORED:
                 return QColor(theme.MUTED)
@@ -191,7 +202,6 @@ class WorklistPanel(QWidget):
         table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header = table.horizontalHeader()
         header.setHighlightSections(False)
-        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setStretchLastSection(True)
         for column, width in enumerate(_WIDTHS):
             table.setColumnWidth(column, width)
@@ -259,7 +269,7 @@ class WorklistPanel(QWidget):
                 parts.append(f"{_duration_text(progress.left_s)} left")
         message = worklist.message
         parts.append(scrub(message) if self.rows.hides else message)
-        return ", ".join(filter(None, parts))
+        return "; ".join(filter(None, parts))
 
     def _open_row(self, row: int) -> None:
         self._worklist.open(self.rows.items[row].scan_id)
