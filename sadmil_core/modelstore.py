@@ -11,7 +11,7 @@ from sadmil_core.checkpoint import SUFFIX, CheckpointHeader, read_header
 from sadmil_core.errors import CheckpointError
 from sadmil_core.paths import resource_path, user_models_dir
 
-DEFAULT_MODEL = "demo"
+DEFAULT_MODEL = "default"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
