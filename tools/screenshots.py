@@ -165,6 +165,9 @@ def _render(scene: Scene, studies: Path, out: Path, scale: int) -> None:
     """One picture, in a process of its own: Qt takes scale and theme at its start."""
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     os.environ["QT_SCALE_FACTOR"] = str(scale)
+    # Nothing of whoever runs this is shown, and nothing of theirs is touched.
+    os.environ["SADMIL_DATA_DIR"] = tempfile.mkdtemp(dir=studies.parent)
+    os.environ["SADMIL_CACHE_DIR"] = tempfile.mkdtemp(dir=studies.parent)
     from PySide6.QtCore import QSettings
     from PySide6.QtWidgets import QApplication
 
@@ -177,7 +180,7 @@ def _render(scene: Scene, studies: Path, out: Path, scale: int) -> None:
     quiet_qt()
     app = QApplication([])
     apply_theme(app, Theme(scene.theme))
-    settings = Settings(QSettings(str(studies / "settings.ini"), QSettings.Format.IniFormat))
+    settings = Settings(QSettings(str(studies.parent / "settings.ini"), QSettings.Format.IniFormat))
     window = MainWindow(Session(device="cpu"), settings)
     window.keeps_geometry = False
     window.session.choose_model("demo")
@@ -227,11 +230,12 @@ def main() -> int:
         _render(scenes[0], chosen.studies, chosen.out, chosen.scales[0])
         return 0
     with tempfile.TemporaryDirectory() as made:
-        studies = Path(made)
+        studies = Path(made) / "studies"
+        studies.mkdir()
         _make_studies(studies)
         for scene in scenes:
             for scale in chosen.scales:
-                words = ["--only", scene.name, "--scales", str(scale), "--studies", made]
+                words = ["--only", scene.name, "--scales", str(scale), "--studies", str(studies)]
                 words += ["--out", str(chosen.out)]
                 subprocess.run([sys.executable, __file__, *words], check=True)
     return 0
