@@ -50,6 +50,10 @@ class ManifestError(SadmilError):
         self.problems = problems
 
 
+class LabelError(SadmilError):
+    """Labels that contradict each other, or a database of labels that cannot be used."""
+
+
 class ConfigError(SadmilError):
     """A config file that cannot be read, or says something that is not understood."""
 

@@ -26,6 +26,7 @@ from sadmil_core.cli import (
     train_default,
 )
 from sadmil_core.cli.experiment import experiment_app
+from sadmil_core.cli.labels import labels_app
 from sadmil_core.cli.manifest import manifest_app
 from sadmil_core.cli.synth import synth_app
 from sadmil_core.cli.weights import weights_app
@@ -49,6 +50,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("metrics")(metrics.metrics)
 app.add_typer(weights_app, name="weights")
 app.add_typer(manifest_app, name="manifest")
+app.add_typer(labels_app, name="labels")
 app.add_typer(experiment_app, name="experiment")
 app.command("prepare")(prepare.prepare)
 app.command("features")(features.features)

@@ -264,7 +264,7 @@ def _scan(entry: StackEntry, matched: _Matched, patient_id: str, site: str) -> M
     return ManifestScan(
         scan_id=entry.study_instance_uid,
         patient_id=patient_id,
-        path=_path(entry),
+        path=path_of(entry),
         series_instance_uid=entry.series_instance_uid,
         stack_index=entry.stack_index,
         label=labels.label,
@@ -307,7 +307,7 @@ def _slices(entry: StackEntry, said: dict[_Key, Labels]) -> tuple[SliceLabel, ..
     return tuple(found)
 
 
-def _path(entry: StackEntry) -> Path:
+def path_of(entry: StackEntry) -> Path:
     """The file or archive that a stack was read from, or the folder above its files."""
     sources = entry.sources
     if len(sources) == 1:
