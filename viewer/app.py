@@ -172,6 +172,8 @@ def _show(app: QApplication, window: MainWindow, chosen: argparse.Namespace) -> 
 
         window.resize(1280, 800)
         task = Snapshot(window, chosen.snapshot, chosen.report)
+        # Nobody reads here: the picture and the report are of what the model says.
+        window.session.set_options(reads_first=False)
     window.show()
     if chosen.demo:
         window.session.open_demo()

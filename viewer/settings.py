@@ -79,6 +79,24 @@ class Settings:
         self._store.setValue("view/hides_identifiers", yes)
 
     @property
+    def reader(self) -> str:
+        """Who reads: what labels are kept under; empty where nobody was named."""
+        return str(self._store.value("labels/reader", "") or "")
+
+    @reader.setter
+    def reader(self, name: str) -> None:
+        self._store.setValue("labels/reader", name)
+
+    @property
+    def reads_first(self) -> bool:
+        """Whether what models say is hidden until the reader has marked the scan."""
+        return self._flag("labels/reads_first", False)
+
+    @reads_first.setter
+    def reads_first(self, yes: bool) -> None:
+        self._store.setValue("labels/reads_first", yes)
+
+    @property
     def cine_hz(self) -> float:
         """The speed of cine, slices a second."""
         try:

@@ -155,6 +155,8 @@ QToolButton[popupMode="2"] {{ padding-right: 20px; }}
 QToolButton::menu-indicator {{ subcontrol-position: right center; right: 5px; }}
 QPushButton {{ background: {c.raised}; border-color: {c.line}; }}
 #imageText {{ color: {IMAGE_MUTED}; background: transparent; }}
+QPushButton[role="label"], QPushButton[role="chip"] {{ padding: 3px 4px; }}
+QPushButton:checked {{ background: {c.checked}; border-color: {c.accent}; }}
 QToolButton:hover, QPushButton:hover {{ background: {c.raised}; border-color: {c.line}; }}
 QToolButton:pressed, QPushButton:pressed {{ background: {c.line}; }}
 QToolButton:checked {{ background: {c.checked}; border-color: {c.accent}; }}

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from viewer.model.annotations import Annotations, MeasureKind, Measurement, SliceKey
@@ -76,41 +74,6 @@ def test_all_of_a_slice_are_deleted_as_one_step(qapp):
     assert len(annotations.on(THERE)) == 1
     annotations.undo_stack.undo()
     assert len(annotations.on(HERE)) == 2
-
-
-def test_what_is_stored_comes_back_the_same(qapp):
-    annotations, again = Annotations(), Annotations()
-    annotations.add(line())
-    annotations.add(
-        Measurement(
-            slice=THERE, kind=MeasureKind.ANGLE, points=((0.0, 1.0), (2.5, 3.0), (4.0, 0.0))
-        )
-    )
-    annotations.toggle_key_image(THERE)
-    text = json.dumps(annotations.to_mapping())
-    again.add(line(end=(9.0, 9.0)))
-    again.load(json.loads(text))
-    assert again.on(HERE) == annotations.on(HERE)
-    assert again.on(THERE) == annotations.on(THERE)
-    assert again.is_key_image(THERE)
-    assert not again.undo_stack.canUndo()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"version": 99},
-        {"measurements": [{"kind": "circle"}]},
-        {"key_images": [{"series_uid": "1"}]},
-    ],
-)
-def test_what_is_not_of_this_kind_is_refused_and_nothing_lost(qapp, change):
-    annotations = Annotations()
-    drawn = line()
-    annotations.add(drawn)
-    with pytest.raises((KeyError, TypeError, ValueError)):
-        annotations.load({**annotations.to_mapping(), **change})
-    assert annotations.on(HERE) == (drawn,)
 
 
 def test_a_measurement_has_the_points_of_its_kind():

@@ -10,18 +10,16 @@ import math
 import uuid
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sadmil_core.dicom import SliceHeader
     from sadmil_core.measure import Point
-
-_VERSION = 1
 
 
 class MeasureKind(StrEnum):
@@ -84,38 +82,6 @@ class Measurement:
         if not all(math.isfinite(part) for point in self.points for part in point):
             raise ValueError("points are finite numbers")
 
-    def to_mapping(self) -> dict[str, Any]:
-        """As plain values, to be stored."""
-        return {**_key_mapping(self.slice), "uid": self.uid, "kind": str(self.kind)} | {
-            "points": [list(point) for point in self.points]
-        }
-
-    @classmethod
-    def from_mapping(cls, stored: Mapping[str, Any]) -> Measurement:
-        """The reverse of :meth:`to_mapping`.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is not what that writes.
-        """
-        return cls(
-            slice=_key_from(stored),
-            kind=MeasureKind(stored["kind"]),
-            points=tuple((float(row), float(column)) for row, column in stored["points"]),
-            uid=str(stored["uid"]),
-        )
-
-
-def _key_mapping(key: SliceKey) -> dict[str, Any]:
-    return {"series_uid": key.series_uid, "sop_uid": key.sop_uid, "frame": key.frame}
-
-
-def _key_from(stored: Mapping[str, Any]) -> SliceKey:
-    return SliceKey(
-        series_uid=str(stored["series_uid"]),
-        sop_uid=str(stored["sop_uid"]),
-        frame=int(stored["frame"]),
-    )
-
 
 class Annotations(QObject):
     """All measurements and key images of this run, and the steps that led to them."""
@@ -146,7 +112,7 @@ class Annotations(QObject):
     def add(self, measurement: Measurement) -> None:
         """Draws a measurement; can be undone."""
         uid = measurement.uid
-        self._do(
+        self.do(
             f"Add {measurement.kind}",
             measurement.slice,
             lambda: self._put(measurement),
@@ -158,7 +124,7 @@ class Annotations(QObject):
         before = self._measurements[uid]
         after = replace(before, points=tuple(points))
         if after != before:
-            self._do(
+            self.do(
                 f"Move {before.kind}",
                 before.slice,
                 lambda: self._put(after),
@@ -168,7 +134,7 @@ class Annotations(QObject):
     def remove(self, uid: str) -> None:
         """Deletes a measurement; can be undone."""
         gone = self._measurements[uid]
-        self._do(
+        self.do(
             f"Delete {gone.kind}",
             gone.slice,
             lambda: self._drop(uid),
@@ -188,43 +154,43 @@ class Annotations(QObject):
     def toggle_key_image(self, key: SliceKey) -> None:
         """Marks a slice as a key image, or takes the mark away; can be undone."""
         is_marked = key in self._key_images
-        self._do(
+        self.do(
             "Unmark key image" if is_marked else "Mark key image",
             key,
             lambda: self._mark(key, not is_marked),
             lambda: self._mark(key, is_marked),
         )
 
-    def to_mapping(self) -> dict[str, Any]:
-        """Everything as plain values, to be stored; it holds no texts of the files."""
-        return {
-            "version": _VERSION,
-            "measurements": [m.to_mapping() for m in self._measurements.values()],
-            "key_images": [_key_mapping(key) for key in sorted(self._key_images)],
-        }
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """All of them, in the order they were drawn."""
+        return tuple(self._measurements.values())
 
-    def load(self, stored: Mapping[str, Any]) -> None:
-        """Takes over what was stored, in place of all there is; the steps are forgotten.
+    @property
+    def key_images(self) -> frozenset[SliceKey]:
+        """All slices the reader has marked."""
+        return frozenset(self._key_images)
 
-        Raises:
-            KeyError, TypeError, ValueError: It is not what :meth:`to_mapping` writes; then
-                nothing has changed.
-        """
-        if stored["version"] != _VERSION:
-            raise ValueError(f"annotations of version {stored['version']} are not known")
-        measurements = [Measurement.from_mapping(each) for each in stored["measurements"]]
-        marked = {_key_from(each) for each in stored["key_images"]}
-        self._measurements = {m.uid: m for m in measurements}
-        self._key_images = marked
-        self.undo_stack.clear()
+    def adopt(self, measurements: Iterable[Measurement], key_images: Iterable[SliceKey]) -> None:
+        """Adds what was kept by an earlier run; no step to be undone."""
+        self._measurements |= {m.uid: m for m in measurements}
+        self._key_images |= set(key_images)
         self.changed.emit()
 
-    # -- steps --------------------------------------------------------------------------------
-
-    def _do(
+    def do(
         self, text: str, key: SliceKey, redo: Callable[[], None], undo: Callable[[], None]
     ) -> None:
+        """Carries out a change of whatever the reader says, so that it can be undone.
+
+        Args:
+            text: What it is called.
+            key: The slice it is about.
+            redo: Makes the change.
+            undo: Takes it back.
+        """
         self.undo_stack.push(_Step(self, text, key, redo, undo))
+
+    # -- steps --------------------------------------------------------------------------------
 
     def _put(self, measurement: Measurement) -> None:
         self._measurements[measurement.uid] = measurement

@@ -77,7 +77,7 @@ class Exporter(QObject):
         """Whether there is such a thing now; what is seen is always there."""
         state = self._session.state
         if kind is ExportKind.PDF:
-            return state.volume is not None and state.model is not None
+            return state.volume is not None and state.model is not None and not state.withholds
         if kind is ExportKind.PNG:
             return state.entry is not None
         return bool(self._session.records)

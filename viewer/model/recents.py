@@ -43,12 +43,17 @@ class Recents(QObject):
         self.missing: frozenset[tuple[Path, ...]] = frozenset()
         """The paths of studies that are not there now."""
         self._noted: tuple[object, ...] = ()
+        session.labels.released.connect(self.changed)
         # Queued: the state is drawn first.
         session.changed.connect(self._follow, Qt.ConnectionType.QueuedConnection)
 
     def open(self, study: RecentStudy) -> None:
         """Opens a study again."""
         self._session.open_paths(study.paths, study.scan_id)
+
+    def withholds(self, study: RecentStudy) -> bool:
+        """Whether the study's result is hidden until the reader has marked it."""
+        return self._session.labels.withholds_study(study.scan_id)
 
     def clear(self) -> None:
         """Forgets all studies."""
@@ -82,7 +87,7 @@ class Recents(QObject):
         entry = state.entry
         if state.volume is None or entry is None or state.selected is None:
             return
-        known = entry, state.record, state.thumbnails.get(state.selected)
+        known = entry, state.known_record, state.thumbnails.get(state.selected)
         if len(self._noted) == len(known) and all(map(_is, known, self._noted)):
             return
         self._noted = known
@@ -108,7 +113,7 @@ def _note_of(state: ViewState, entry: StackEntry) -> RecentStudy:
         slices=len(entry.slices),
         opened_at=datetime.now(UTC),
         thumbnail=state.thumbnails.get(state.selected),
-        result=_result_of(state.record) if state.record is not None else None,
+        result=_result_of(state.known_record) if state.known_record is not None else None,
     )
 
 

@@ -28,10 +28,12 @@ from sadmil_core.report.record import unscored
 from sadmil_core.result import positive_runs
 from viewer.model.annotations import Annotations
 from viewer.model.choices import model_items
+from viewer.model.drawing_keeper import DrawingKeeper
 from viewer.model.exporting import Exporter
 from viewer.model.inquirer import ASKING, Inquirer
 from viewer.model.jobs import JobContext, JobProgress, JobRunner, unexpected
 from viewer.model.kept import KeptResults
+from viewer.model.label_desk import LabelDesk
 from viewer.model.lanes import EXPORTING, INDEXING, LOADING, SCORING, THUMBNAILS
 from viewer.model.opening import (
     Opened,
@@ -91,6 +93,8 @@ class Session(QObject):
         self.state = ViewState(records={}, thumbnails={})
         self.jobs = JobRunner(self)
         self.annotations = Annotations(self)
+        self.labels = LabelDesk(self, self._set)
+        self.drawings = DrawingKeeper(self)
         self.kept = KeptResults(self.jobs, device, precision)
         # Gives a volume that was loaded before anybody asked for it; called on a worker thread.
         self.prefetched: Callable[[StackEntry], tuple[CTVolume, Fitness] | None] = lambda _: None
@@ -215,8 +219,9 @@ class Session(QObject):
             preview=shown if shown and shown.header.path == entry.slices[middle].path else None,
             message="",
             opening=JobProgress(0, len(entry.slices), "loading slices"),
-            **{"notice": "", **self.kept.recall(self.state, entry)},
+            **{"notice": "", **self.kept.recall(self.state, entry), **self.labels.recall(entry)},
         )
+        self.drawings.recall(entry)
         if self.state.preset == "DICOM":
             self.set_preset("DICOM" if entry.slices[middle].window_hu else "Brain")
         self.jobs.submit(
@@ -242,8 +247,11 @@ class Session(QObject):
             preview=None,
             arrived=last + 1,
             slice_index=min(self.state.slice_index, last),
+            # Again: slices that could not be decoded are gone, and with them their places.
+            **self.labels.recall(volume.entry),
         )
-        if self.state.record is None:
+        self.drawings.recall(volume.entry)
+        if self.state.known_record is None:
             self._start_unasked(volume.entry)
 
     def _load_failed(self, error: SadmilError) -> None:
@@ -333,7 +341,7 @@ class Session(QObject):
         self._set(model=choice, notice="", message="")
         self.refresh_models()
         self._set(**self.kept.recall(self.state, self.state.entry))
-        if self.state.volume is not None and self.state.record is None:
+        if self.state.volume is not None and self.state.known_record is None:
             self._start_unasked(self.state.volume.entry)
 
     def refresh_models(self) -> None:
@@ -421,11 +429,15 @@ class Session(QObject):
 
     @property
     def records(self) -> tuple[ScanRecord, ...]:
-        """What the chosen model said of the stacks so far, in the order of the index."""
+        """What the chosen model said of the stacks so far, in the order of the index.
+
+        Only of those of which the reader may see it.
+        """
         model = self.state.model
         if model is None:
             return ()
-        keys = (record_key(entry, model.header.model_sha256) for entry in self.state.entries)
+        entries = (e for e in self.state.entries if not self.labels.withholds(e))
+        keys = (record_key(entry, model.header.model_sha256) for entry in entries)
         return tuple(self.state.records[key] for key in keys if key in self.state.records)
 
     @property
@@ -439,6 +451,8 @@ class Session(QObject):
 
     def close(self) -> None:
         """Stops all work, without waiting for it."""
+        # Its destructor tells of an emptied stack, when whoever listened may be gone already.
+        self.annotations.undo_stack.blockSignals(True)
         self.jobs.close()
 
     # -- inside -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sadmil_core.display import PRESETS, DisplayWindow
+from sadmil_core.labels import ScanMarks
 from viewer.model.inquiry import NOTHING_ASKED, AttentionOptions, Inquiry
 
 if TYPE_CHECKING:
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
 MODEL_PRESET = "What the model saw"
 """The preset that is no window: it shows the model's own input."""
 RecordKey = tuple[str, str, int, str]
+StackKey = tuple[str, str, int]
+
+
+def stack_key(entry: StackEntry) -> StackKey:
+    """Study, series and stack index: what a stack is known by within an index."""
+    return entry.study_instance_uid, entry.series_instance_uid, entry.stack_index
 
 
 def record_key(entry: StackEntry, model_sha256: str) -> RecordKey:
-    """Study, series, stack index and model: what a record is known by within an index."""
-    uids = entry.study_instance_uid, entry.series_instance_uid
-    return (*uids, entry.stack_index, model_sha256)
+    """The same and the model: what a record is known by within an index."""
+    return (*stack_key(entry), model_sha256)
 
 
 def same_slices(a: StackEntry, b: StackEntry) -> bool:
@@ -74,6 +80,21 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderMarks:
+    """What the reader has said of a stack.
+
+    Attributes:
+        stack: Which one.
+        marks: What is said now.
+        is_released: The reader has marked the scan, if only once, and may see what models say.
+    """
+
+    stack: StackKey
+    marks: ScanMarks
+    is_released: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewOptions:
     """How things are shown, whatever is shown.
 
@@ -83,6 +104,7 @@ class ViewOptions:
         is_flipped_down: The picture is turned top to bottom.
         shows_texts: The corners have their texts.
         hides_identifiers: Nothing on screen names a patient.
+        reads_first: What models say of a scan is hidden until the reader has marked it.
         cine_hz: Slices a second while cine plays, else 0.
     """
 
@@ -91,6 +113,7 @@ class ViewOptions:
     is_flipped_down: bool = False
     shows_texts: bool = True
     hides_identifiers: bool = False
+    reads_first: bool = False
     cine_hz: float = 0.0
 
     def upright(self) -> ViewOptions:
@@ -125,6 +148,7 @@ class ViewState:
         scoring: Progress of the model; None when it is not running.
         asked: What was asked about a result; :attr:`inquiry` is what still holds.
         attention: How attention and explanations are shown.
+        labels: What the reader has said of the selected stack, once it has been looked up.
         asking: Progress of such a question; None when nothing is asked.
         notice: What the reader must know of this series, such as why it was not scored.
         message: What has just been done; gone with the next move.
@@ -152,6 +176,7 @@ class ViewState:
     scoring: JobProgress | None = None
     asked: Inquiry = NOTHING_ASKED
     attention: AttentionOptions = field(default_factory=AttentionOptions)
+    labels: ReaderMarks | None = None
     asking: JobProgress | None = None
     notice: str = ""
     message: str = ""
@@ -172,17 +197,39 @@ class ViewState:
         return None if self.selected is None else self.identities[self.selected]
 
     @property
-    def record(self) -> ScanRecord | None:
+    def marks(self) -> ScanMarks:
+        """What the reader says of the selected stack; blank while it is not known."""
+        return self._own_labels.marks if self._own_labels else ScanMarks()
+
+    @property
+    def _own_labels(self) -> ReaderMarks | None:
+        labels, entry = self.labels, self.entry
+        return labels if labels and entry and labels.stack == stack_key(entry) else None
+
+    @property
+    def withholds(self) -> bool:
+        """Whether what models say is hidden, for the reader has not marked the scan yet."""
+        labels = self._own_labels
+        return self.options.reads_first and not (labels and labels.is_released)
+
+    @property
+    def known_record(self) -> ScanRecord | None:
         """What became of the selected stack, if the chosen model was asked about it.
 
-        Never one of other slices: it belongs to the very slices that are shown.
+        For what goes on unseen: widgets and exports take :attr:`record`. Never one of other
+        slices: it belongs to the very slices that are shown.
         """
         return self._record_of(self.model)
 
     @property
+    def record(self) -> ScanRecord | None:
+        """The same, as far as the reader may see it."""
+        return None if self.withholds else self.known_record
+
+    @property
     def other_record(self) -> ScanRecord | None:
         """What became of the selected stack with the model it is compared with."""
-        return self._record_of(self.attention.other)
+        return None if self.withholds else self._record_of(self.attention.other)
 
     def _record_of(self, model: ModelChoice | None) -> ScanRecord | None:
         if self.entry is None or model is None:

@@ -121,6 +121,7 @@ class Worklist(QObject):
         """StudyInstanceUID of the study of the list that was opened last."""
         self.message = ""
         self._ready: _Ready | None = None
+        session.labels.released.connect(self._sort)
         session.prefetched = self._prefetched
         session.jobs.progressed.connect(self._on_progress)
         session.jobs.idled.connect(self._on_idle)
@@ -246,10 +247,24 @@ class Worklist(QObject):
         current: str | None = None,
         message: str | None = None,
     ) -> None:
-        self.items = tuple(sorted(items, key=lambda item: item.rank))
+        self.items = tuple(sorted(items, key=self._rank))
         self.current = self.current if current is None else current
         self.message = self.message if message is None else message
         self.changed.emit()
+
+    def withholds(self, item: WorkItem) -> bool:
+        """Whether what the model says of a study is hidden until the reader has marked it."""
+        return self._session.labels.withholds_study(item.scan_id)
+
+    def _rank(self, item: WorkItem) -> tuple[int, float, int]:
+        """As items are ranked; hidden probabilities decide no order, for it would tell them."""
+        if item.probability is not None and self.withholds(item):
+            return WorkStatus.SCORED, 0.0, item.number
+        return item.rank
+
+    def _sort(self) -> None:
+        """Sorts anew: the reader may see more, or less, than before."""
+        self._show(self.items)
 
     def _on_progress(self, lane: str, progress: JobProgress) -> None:
         if lane == WORKLIST:

@@ -391,6 +391,7 @@ class WindowActions(QObject):
         if self._delete.isEnabled():
             menu.addAction(self._delete)
         menu.addAction(self._key_image)
+        menu.addActions(list(self._window.labelling.of_slice))
         menu.addSeparator()
         menu.addActions(list(self.tools.values()))
         menu.addSeparator()

@@ -344,6 +344,8 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
         if state.result is None and state.slice_count:
             running = state.scoring is not None
             text = "the model is reading" if running else "not scored"
+            if state.withholds:
+                text = "hidden until you\nhave marked the scan"
         self._hint.setVisible(bool(text))
         if text:
             self._hint.setText(text)

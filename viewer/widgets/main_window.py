@@ -29,6 +29,8 @@ from viewer.widgets.error_dialog import ErrorDialog
 from viewer.widgets.exports import Exports
 from viewer.widgets.file_dialogs import ask_file, ask_folder
 from viewer.widgets.files_dialog import FilesDialog
+from viewer.widgets.label_panel import LabelPanel
+from viewer.widgets.labelling import Labelling
 from viewer.widgets.layouts import Layouts
 from viewer.widgets.model_box import ModelBox
 from viewer.widgets.model_dialog import ModelDialog
@@ -75,6 +77,7 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         self.series_list = SeriesList()
         self.details = SeriesDetails()
+        self.label_panel = LabelPanel()
         self.slice_view = SliceView()
         self.slider = SliceSlider()
         self.strip = SliceStrip()
@@ -93,14 +96,18 @@ class MainWindow(QMainWindow):
         self.start_page = StartPage(self.slice_view, self.commands.beginnings)
         self.layouts = Layouts(self, self._middle, self._sides)
         self.exports = Exports(self)
+        self.labelling = Labelling(self, settings)
         self.studies = Studies(self, self._left)
         if settings.geometry is None or not self.restoreGeometry(settings.geometry):
             # No larger than the screen: the result bar must not hang below its edge.
             self.resize(_SIZE.boundedTo(self.screen().availableSize() - _FRAME))
         session.reads_unasked = settings.reads_unasked
         session.set_options(
-            shows_texts=settings.shows_texts, hides_identifiers=settings.hides_identifiers
+            shows_texts=settings.shows_texts,
+            hides_identifiers=settings.hides_identifiers,
+            reads_first=settings.reads_first,
         )
+        session.labels.set_reader(settings.reader)
         self.render_state(session.state)
 
     def sizeHint(self) -> QSize:
@@ -121,7 +128,8 @@ class MainWindow(QMainWindow):
         self._left = left = QSplitter(Qt.Orientation.Vertical)
         left.addWidget(self.series_list)
         left.addWidget(self.details)
-        left.setSizes([420, 300])
+        left.addWidget(self.label_panel)
+        left.setSizes([330, 190, 200])
         left.setChildrenCollapsible(False)
         left.setHandleWidth(3)
         self._sides = {
@@ -190,6 +198,7 @@ class MainWindow(QMainWindow):
         self.attention.render_state(state)
         self.series_list.render_state(state)
         self.details.render_state(state)
+        self.label_panel.render_state(state)
         self.result_panel.render_state(state)
         self.slider.render_state(state)
         self.model_box.render_state(state)
@@ -198,6 +207,7 @@ class MainWindow(QMainWindow):
             self._align_strip()
         self.commands.render_state(state)
         self.layouts.render_state(state)
+        self.labelling.render_state(state)
         self.studies.render_state(state)
 
     def _align_strip(self) -> None:
@@ -279,6 +289,7 @@ class MainWindow(QMainWindow):
         options = self._session.state.options
         self._settings.shows_texts = options.shows_texts
         self._settings.hides_identifiers = options.hides_identifiers
+        self._settings.reads_first = options.reads_first
 
     def _keep_bindings(self) -> None:
         self._settings.bindings = self.bindings.chosen
@@ -297,6 +308,7 @@ class MainWindow(QMainWindow):
         """Lets the user change the settings."""
         dialog = SettingsDialog(self._settings, self._session, self.commands.cine, self)
         dialog.bindings_wanted.connect(self.show_bindings)
+        self.labelling.add_settings(dialog)
         self.studies.add_settings(dialog)
         dialog.show()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +83,10 @@ class RecentList(QWidget):
         self._model.clear()
         for index, study in enumerate(studies):
             missing = study.paths in self._recents.missing
-            self._model.appendRow(_item(index, study, missing=missing))
+            shown = study
+            if study.result is not None and self._recents.withholds(study):
+                shown = replace(study, result=None)
+            self._model.appendRow(_item(index, shown, missing=missing))
             if study.scan_id == before:
                 self.view.setCurrentIndex(self._model.index(index, 0))
         self.words.setText(_HIDDEN if self._hides else _NONE)

@@ -111,7 +111,7 @@ class ResultPanel(QWidget):
         result = state.result
         self._show_fitness(state.fitness)
         self._show_decision(state)
-        self._result.setText(_result_text(result) if result else "no scan probability")
+        self._result.setText(_result_text(result) if result else _no_result_text(state))
         self._model.setText(_model_text(state))
         self._caution.setText(_caution(state))
         said = state.message or state.notice or _doubts(state.fitness)
@@ -156,6 +156,8 @@ class ResultPanel(QWidget):
         result = state.result
         if result is not None:
             text, role = ("POSITIVE", "signal") if result.scan_positive else ("negative", "clear")
+        elif state.withholds and state.entry is not None:
+            text, role = "hidden", "clear"
         elif state.scoring is not None:
             text, role = "reading", "clear"
         elif state.entry is not None:
@@ -182,8 +184,14 @@ def _doubts(fitness: Fitness | None) -> str:
 def _result_text(result: ScanResult) -> str:
     return (
         f"scan probability of hemorrhage {probability(result.scan_probability)} "
-        f"(threshold {result.rule.scan_threshold:g}),  {_slices_text(result)}"
+        f"(threshold {result.rule.scan_threshold:.3g}),  {_slices_text(result)}"
     )
+
+
+def _no_result_text(state: ViewState) -> str:
+    if state.withholds and state.entry is not None:
+        return "read first: what the model says is hidden until you have marked the scan"
+    return "no scan probability"
 
 
 def _slices_text(result: ScanResult) -> str:

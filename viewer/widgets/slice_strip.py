@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import QEvent, QRectF, QSize, QSizeF, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QPainter, QPen, QPixmap
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
@@ -75,7 +75,12 @@ class SliceStrip(QWidget):
             self._make_images(state)
         elif old.window != state.window:
             self._make_images(state)
-        if old is None or old.entry is not state.entry or old.result is not state.result:
+        if (
+            old is None
+            or old.entry is not state.entry
+            or old.result is not state.result
+            or old.labels is not state.labels
+        ):
             self._drawn = None
         self.update()
 
@@ -144,6 +149,9 @@ class SliceStrip(QWidget):
                 self._paint_picture(painter, row, index, every, aspect)
             if result is not None:
                 self._paint_result(painter, row, result, index)
+            label = state.marks.of(index).label
+            if label is not None:
+                self._paint_label(painter, row, bleeds=label)
         painter.end()
         return drawn
 
@@ -160,6 +168,21 @@ class SliceStrip(QWidget):
             painter.drawText(mark, Qt.AlignmentFlag.AlignCenter, "●")
         else:
             painter.fillRect(mark.adjusted(4, 0, -4, 0), QColor(theme.SIGNAL))
+
+    def _paint_label(self, painter: QPainter, row: QRectF, *, bleeds: bool) -> None:
+        """What the reader says of the slice, at the edge away from what the model says."""
+        mark = QRectF(row)
+        mark.setLeft(row.right() - 15)
+        veil = mark.adjusted(0, max(0.5, (row.height() - 16) / 2), -1, 0)
+        veil.setHeight(min(row.height() - 1, 16))
+        painter.fillRect(veil, QColor(0, 0, 0, theme.IMAGE_VEIL))
+        painter.setPen(QColor(theme.IMAGE_DRAWN))
+        if row.height() >= 9:
+            painter.drawText(mark, Qt.AlignmentFlag.AlignCenter, "◆" if bleeds else "◇")
+        elif bleeds:
+            painter.fillRect(mark.adjusted(3, 0, -3, 0), QColor(theme.IMAGE_DRAWN))
+        else:
+            painter.drawLine(mark.center() - QPointF(4, 0), mark.center() + QPointF(4, 0))
 
     def _paint_heat(self, painter: QPainter, row: QRectF, share: float) -> None:
         colour = QColor(theme.ACCENT)

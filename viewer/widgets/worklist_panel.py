@@ -36,6 +36,7 @@ _WORDS = {
     WorkStatus.UNSCORED: "not scored",
     WorkStatus.FAILED: "failed",
 }
+_HIDDEN = "read first: shown once you have marked it"
 _EMPTY = (
     "Queue a folder: its studies are read one after another in the background, and the most "
     "suspicious stand first."
@@ -94,19 +95,24 @@ class WorkRows(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole:
             if item.status is not WorkStatus.SCORED:
                 return QColor(theme.MUTED)
-            if item.is_positive and column in ("Probability", "Result"):
+            if self._is_positive(item) and column in ("Probability", "Result"):
                 return QColor(theme.SIGNAL)
         if role == Qt.ItemDataRole.FontRole:
             font = QFont(theme.tabular(QFont()))
-            font.setBold(item.scan_id == self._worklist.current or item.is_positive)
+            font.setBold(item.scan_id == self._worklist.current or self._is_positive(item))
             return font
         return None
+
+    def _is_positive(self, item: WorkItem) -> bool:
+        return item.is_positive and not self._worklist.withholds(item)
 
     def _texts(self, item: WorkItem) -> tuple[str, ...]:
         name = f"Study {item.number}" if self.hides or not item.name else item.name
         if item.scan_id == self._worklist.current:
             name = f"▸ {name}"
         scored = item.probability is not None
+        if scored and self._worklist.withholds(item):
+            return "", "hidden", name, str(item.slices), "", _HIDDEN
         word = "POSITIVE" if item.is_positive else "negative"
         remark = scrub(item.reason) if self.hides else item.reason
         if item.read_at is not None:
