@@ -297,13 +297,13 @@ def test_an_angle_is_drawn_by_three_clicks(qtbot, open_window):
 
 @pytest.mark.parametrize(
     ("modifier", "kind", "area_px"),
-    [(None, MeasureKind.ELLIPSE, math.pi * 3 * 3), (SHIFT, MeasureKind.RECTANGLE, 49)],
+    [(None, MeasureKind.ELLIPSE, math.pi * 3.4 * 3.4), (SHIFT, MeasureKind.RECTANGLE, 49)],
 )
 def test_a_region_tells_mean_spread_and_area(qtbot, open_window, modifier, kind, area_px):
     view = open_window.slice_view
     modifier = modifier or Qt.KeyboardModifier.NoModifier
     qtbot.keyClick(open_window, Qt.Key.Key_O, modifier)
-    drag(qtbot, view, place(view, 21, 21), place(view, 27, 27))  # in the spot of 70 HU
+    drag(qtbot, view, place(view, 20.6, 20.6), place(view, 27.4, 27.4))  # in the spot of 70 HU
     (region,) = drawn(open_window)
     assert region.kind is kind
     mean, extremes, area = view.measures._text(region.kind, region.points)

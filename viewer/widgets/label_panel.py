@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from sadmil_core.data.scans import SUBTYPES
 from sadmil_core.result import slice_number
+from viewer.widgets.elided_label import ElidedLabel
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QKeyEvent
@@ -54,7 +55,7 @@ class LabelPanel(QWidget):
         heading = QLabel("Your labels")
         heading.setProperty("role", "heading")
         heading.setToolTip("Kept as you give them, by hashes; exported as a training manifest")
-        self.reader = QLabel()
+        self.reader = ElidedLabel()
         self.reader.setProperty("role", "muted")
         self.reader.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         top = QHBoxLayout()
@@ -75,8 +76,8 @@ class LabelPanel(QWidget):
 
     def _lay_out(self, top: QHBoxLayout) -> None:
         grid = QGridLayout()
-        grid.setContentsMargins(10, 0, 10, 8)
-        grid.setHorizontalSpacing(8)
+        grid.setContentsMargins(10, 0, 8, 8)
+        grid.setHorizontalSpacing(5)
         grid.setVerticalSpacing(4)
         for row, (name, pair) in enumerate(
             (
@@ -87,7 +88,7 @@ class LabelPanel(QWidget):
         ):
             name.setProperty("role", "muted")
             # So wide that no number makes the buttons move.
-            name.setMinimumWidth(self.fontMetrics().horizontalAdvance("Slice 0000"))
+            name.setMinimumWidth(self.fontMetrics().horizontalAdvance("Slice 000"))
             place = row if row < 2 else 3
             grid.addWidget(name, place, 0)
             for column, button in enumerate(pair, start=1):
