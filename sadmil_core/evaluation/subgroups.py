@@ -27,8 +27,9 @@ SMALL = 20
 GROUP_MEASURES = ("scan_auroc", "scan_sensitivity", "scan_specificity", "within_auroc", "slice_f1")
 
 _SPACINGS_MM = (2.0, 4.0)
-_EXTENTS = (3, 9, 15)
-_CENTRAL = (0.25, 0.75)
+EXTENTS = (3, 9, 15)
+CENTRAL = (0.25, 0.75)
+"""Limits of the number of positive slices, and of the mean place of a central bleed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,7 @@ def _extent(truth: ScanTruth) -> str:
     count, low = truth.positives, 1
     if not count:
         return ""
-    for high in _EXTENTS:
+    for high in EXTENTS:
         if count <= high:
             return f"{low} to {high}"
         low = high + 1
@@ -148,7 +149,7 @@ def _place(truth: ScanTruth) -> str:
         return ""
     z = np.linspace(0, 1, len(truth.slice_labels))
     centre = float(z[truth.slice_labels == 1].mean())
-    low, high = _CENTRAL
+    low, high = CENTRAL
     return "central" if low <= centre <= high else "off-centre (outer quarters of the scan)"
 
 

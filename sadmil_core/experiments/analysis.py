@@ -25,6 +25,7 @@ from sadmil_core.evaluation.scorers import (
     model_scorer,
 )
 from sadmil_core.evaluation.signatures import Signature, signatures
+from sadmil_core.experiments.hard_cases import HARD_MEASURES, hard_cases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 BLIND_BASELINES = (ALL_NEGATIVE, CENTRE)
 EXTRA_MEASURES = (
+    *HARD_MEASURES,
     Measure(key="within_auroc_evidence", title="AUROC within positive scans", about="evidence"),
     Measure(
         key="edge_roughness_sa",
@@ -228,7 +230,8 @@ def analyse(
             asked[f"{arm.name}\0{number}"] = quantity
     for scorer in baseline_scorers(data, cohort):
         if scorer.name in BLIND_BASELINES:
-            asked[f"{scorer.name}\0{0}"] = quantities(data, cohort, scorer, is_model=False)
+            blind = quantities(data, cohort, scorer, is_model=False)
+            asked[f"{scorer.name}\0{0}"] = blind | hard_cases(blind["within_auroc"], cohort)
     drawn = replicate(asked, cohort.patient, count=count, seed=seed, items=len(cohort.slice_label))
     results = []
     for arm in arms:
@@ -265,6 +268,7 @@ def analyse(
 def _asked(data: EvaluationSet, cohort: Cohort, readings: Readings) -> dict[str, Quantity]:
     found = quantities(data, cohort, model_scorer(data), is_model=True)
     found = {key: each for key, each in found.items() if key not in _LEFT_OUT}
+    found |= hard_cases(found["within_auroc"], cohort)
     evidence = np.full(len(cohort), np.nan)
     if "evidence" in readings.values:
         for at in np.flatnonzero(cohort.both):

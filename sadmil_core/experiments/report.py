@@ -14,6 +14,7 @@ from sadmil_core.evaluation.sentences import interval_text
 from sadmil_core.experiments.analysis import MEASURE_BY_KEY, Difference, Number
 from sadmil_core.experiments.arms import ATT_MIL, TRAINED_BASELINES
 from sadmil_core.experiments.figures import pictures
+from sadmil_core.experiments.hard_cases import HARD_MEASURES
 from sadmil_core.experiments.sentences import facts, shown, title_of
 from sadmil_core.paths import resource_path
 
@@ -181,6 +182,7 @@ _GRIDS = (
         "Slices",
         ("within_auroc", "within_auroc_evidence", "within_auprc", "top1_hit", "top3_hit"),
     ),
+    ("Slices: where smoothing may hurt", tuple(measure.key for measure in HARD_MEASURES)),
     ("Scans", ("scan_auroc", "scan_auprc", "sensitivity_at_90", "brier", "ece", "scan_f1")),
     ("Slices: decisions by the stored rule", ("slice_f1", "slice_precision", "slice_recall")),
     (
@@ -202,6 +204,7 @@ _GRIDS = (
 )
 _COMPARED = (
     "within_auroc",
+    *(measure.key for measure in HARD_MEASURES),
     "scan_auroc",
     "top1_hit",
     "crossings",

@@ -12,6 +12,7 @@ from sadmil_core.evaluation.sentences import interval_text, number_text
 from sadmil_core.evaluation.subgroups import SMALL
 from sadmil_core.experiments.analysis import BLIND_BASELINES, MEASURE_BY_KEY
 from sadmil_core.experiments.arms import ATT_MIL, TRAINED_BASELINES
+from sadmil_core.experiments.hard_cases import HARD_MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 HEADLINES = ("within_auroc", "scan_auroc")
 MECHANISMS = (
+    *(measure.key for measure in HARD_MEASURES),
     "crossings",
     "slice_flips",
     "scan_flips",
