@@ -14,7 +14,15 @@ from sadmil_core.bench import compare
 from sadmil_core.bench.series import series_folder
 from sadmil_core.display import DisplayWindow
 from viewer.bench import Figure, comparison_document
-from viewer.bench.windows import Paints, application, close, draw, new_window, own_folders
+from viewer.bench.windows import (
+    Paints,
+    application,
+    close,
+    draw,
+    new_window,
+    own_folders,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,14 +77,18 @@ def _open(window: MainWindow, folder: Path) -> tuple[CTVolume, float]:
     session, view = window.session, window.slice_view
     start, first = time.perf_counter(), 0.0
     session.open_path(folder)
-    while session.state.volume is None:
-        QApplication.processEvents()
+
+    def is_loaded() -> bool:
+        nonlocal first
         if not first and view.has_image:
             view.repaint()
             first = time.perf_counter() - start
+        return session.state.volume is not None
+
+    wait_until(is_loaded)
     whole = time.perf_counter() - start
-    while session.jobs.is_any_busy():
-        QApplication.processEvents()
+    wait_until(lambda: not session.jobs.is_any_busy())
+    assert session.state.volume is not None
     return session.state.volume, (first or whole) / whole
 
 

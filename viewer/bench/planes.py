@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sadmil_core.bench.series import series_folder
+from sadmil_core.bench.series import THIN_MM, series_folder
 from viewer.bench import Figure
 from viewer.bench.windows import (
     Paints,
@@ -34,7 +34,8 @@ def measure(slices: int, pixels: int) -> dict[str, Any]:
         pixels: Rows and columns.
     """
     application()
-    with own_folders(), series_folder(slices, pixels) as folder:
+    cubes = series_folder(slices, pixels, spacing_mm=THIN_MM)
+    with own_folders(), cubes as folder:
         window = new_window()
         window.session.open_path(folder)
         wait_until(lambda: window.session.state.volume is not None)
@@ -65,7 +66,7 @@ def _step(window: MainWindow, paints: list[Paints]) -> float:
         return all(images[plane] is not old for plane, old in before.items())
 
     start = time.perf_counter()
-    layouts.cursor.place((x + 0.92, y + 0.92, z))
+    layouts.cursor.place((x + 2 * THIN_MM, y + 2 * THIN_MM, z))
     wait_until(are_new)
     wait_until(lambda: all(p.count > n for p, n in zip(paints, drawn, strict=True)))
     return time.perf_counter() - start

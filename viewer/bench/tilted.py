@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pydicom
 
-from sadmil_core.bench.series import series_folder
+from sadmil_core.bench.series import THIN_MM, series_folder
 
 _TILT_DEGREES = 15.0
 
@@ -18,7 +18,7 @@ def main(folder: Path, slices: int, pixels: int) -> None:
     """Writes a study, the rows of its slices turned about the left-right axis."""
     angle = math.radians(_TILT_DEGREES)
     orientation = [1, 0, 0, 0, math.cos(angle), -math.sin(angle)]
-    with series_folder(slices, pixels) as made:
+    with series_folder(slices, pixels, spacing_mm=THIN_MM) as made:
         for path in made.glob("*.dcm"):
             dataset = pydicom.dcmread(path)
             dataset.ImageOrientationPatient = [f"{value:.6f}" for value in orientation]

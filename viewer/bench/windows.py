@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, QSettings
+from PySide6.QtCore import QEvent, QEventLoop, QObject, QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
 from viewer.model.session import Session
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
 
 PATIENCE_S = 300.0
+_GLANCE_MS = 20
+_FLAGS = QEventLoop.ProcessEventsFlag
+_WAITING = _FLAGS.AllEvents | _FLAGS.WaitForMoreEvents
 
 
 class Paints(QObject):
@@ -78,8 +81,11 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         RuntimeError: It took minutes.
     """
     start = time.perf_counter()
+    # Waits as the program does, with the interpreter free for its workers meanwhile.
+    waker = QTimer()
+    waker.start(_GLANCE_MS)
     while not is_so():
-        QApplication.processEvents()
+        QApplication.processEvents(_WAITING)
         if time.perf_counter() - start > PATIENCE_S:
             raise RuntimeError("what was waited for never came")
 
