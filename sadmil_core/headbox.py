@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from sadmil_core.fitness.anatomy import ASSUMED_FIELD_MM, BODY_ABOVE_HU, GRID_MM
 
@@ -82,6 +81,8 @@ def _largest(body: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
     """The largest part that is connected through the slices, without what is thin."""
     block = np.ones((1, 3, 3), dtype=np.bool_)
     # Outside the field the body goes on: it must not be worn away at the edge.
+    from scipy import ndimage  # here: the window must not wait for it to open
+
     core = ndimage.binary_erosion(body, block, iterations=margin, border_value=1)
     labels, count = ndimage.label(core)
     if not count:

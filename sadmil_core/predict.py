@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sadmil_core.model.sadmil import PooledBag
     from sadmil_core.model.trained import TrainedModel
 
-_DEFAULT_CHUNK = {"cpu": 1, "cuda": 16, "mps": 8}
+DEFAULT_CHUNK = {"cpu": 1, "cuda": 16, "mps": 8}
 _log = logging.getLogger(__name__)
 _PHASE = "reading with the model"
 
@@ -96,7 +96,7 @@ class Predictor:
         self._dtype = torch.float32
         self._chunk = chunk or 1
         self._move_to(choose_device(device))
-        self._chunk = chunk or _DEFAULT_CHUNK[self._device.type]
+        self._chunk = chunk or DEFAULT_CHUNK[self._device.type]
         self._wanted = (self._device, self._chunk)
         self._lock = threading.Lock()
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sadmil_core.atomic import replacing
 from sadmil_core.batch.documents import skipped_in
-from sadmil_core.batch.tables import csv_table, parquet_table
 from sadmil_core.report.slices_json import json_pieces
 
 if TYPE_CHECKING:
@@ -81,6 +80,9 @@ def write_shard(
     digest = _digest(stored)
     if _noted(folder, path.name, digest, [path]) is not None:
         return
+    # Here: the viewer's worklist must not wait for pyarrow to open.
+    from sadmil_core.batch.tables import csv_table, parquet_table
+
     open_table = parquet_table if table_format == "parquet" else csv_table
     with open_table(path) as table:
         for study in _studies(stored):
@@ -111,6 +113,8 @@ def merge(
     documents: list[Mapping[str, Any]] = []
     complaints: list[str] = []
     csv_path, parquet_path, json_path = folder.reports
+    from sadmil_core.batch.tables import csv_table, parquet_table
+
     with csv_table(csv_path) as as_csv, parquet_table(parquet_path) as as_parquet:
         for study in _studies(stored):
             documents.append(study["study"])

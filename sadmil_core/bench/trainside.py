@@ -142,7 +142,8 @@ def make_step(settings: SideSettings) -> Callable[[], None]:
         raise ValueError("the benchmark trains a network of its own")
     if settings.way == "plain":
         return PlainStep(config.model, batch.instances, _LABEL, _ALPHA).train
-    keep_freed_memory()
+    if not settings.checkpointing:
+        keep_freed_memory()
     cpu = torch.device("cpu")
     return SingleStep(config, batch.to(cpu), cpu).train
 

@@ -132,8 +132,8 @@ def _require_extra() -> None:
 def _measure_window() -> Any:
     """The viewer's own measurements, in a process of their own: the core imports no Qt."""
     done = subprocess.run(
-        [sys.executable, "-m", "viewer.bench"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "viewer.bench"], stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode != 0:
-        return {"error": done.stderr.strip().splitlines()[-1:] or ["no output"]}
+        return {"error": f"python -m viewer.bench ended with {done.returncode}"}
     return json.loads(done.stdout)

@@ -130,7 +130,8 @@ def _fit(
     from sadmil_core.allocator import keep_freed_memory
     from sadmil_core.training.fit import fit
 
-    keep_freed_memory()
+    if not config.optimizer.activation_checkpointing:  # who asks for it is short of memory
+        keep_freed_memory()
     return fit(
         config,
         opened.splits,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sadmil_core.courtesy import step_back
 from sadmil_core.dicom.codes import (
     CodedWarning,
     SkippedFile,
@@ -134,7 +135,7 @@ class VolumeLoad:
                 for arrival in self._decode_batch(batch):
                     arrivals.put(arrival)
 
-        with ThreadPoolExecutor(process_count(), thread_name_prefix="slices") as pool:
+        with ThreadPoolExecutor(process_count(), "slices", initializer=step_back) as pool:
             try:
                 for batch in _batches(order):
                     pool.submit(work, batch)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,6 +138,8 @@ def _edge_of_field(planes: NDArray[np.float32]) -> NDArray[np.bool_]:
         air = rim < AIR_BELOW_HU
         if (air & (rim == outside[:, :1])).sum() <= air.sum() / 2:
             field = radius <= 1.0
+    from scipy import ndimage  # here: the window must not wait for it to open
+
     edge: NDArray[np.bool_] = field & ~ndimage.binary_erosion(field, np.ones((3, 3)))
     return edge
 
@@ -183,6 +184,8 @@ def _largest_part(mask: NDArray[np.bool_], pitch: tuple[float, float]) -> NDArra
     margin = max(1, round(_SHELL_MM / max(pitch)))
     block = np.ones((3, 3), dtype=np.bool_)
     # Outside the field the body goes on: it must not be worn away at the edge.
+    from scipy import ndimage  # here: the window must not wait for it to open
+
     core = ndimage.binary_erosion(mask, block, iterations=margin, border_value=1)
     labels, count = ndimage.label(core)
     if not count:

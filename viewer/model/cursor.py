@@ -56,8 +56,8 @@ class Cursor(QObject):
             or old.root != state.root
         ):
             self.mm = middle_of_slice(entry, state.slice_index)
+        elif old.slice_index == state.slice_index and old.entry is entry:
+            return
         elif nearest_slice(entry.geometry, self.mm) != state.slice_index:
             self.mm = on_slice(entry.geometry, state.slice_index, self.mm)
-        elif old.slice_index == state.slice_index:
-            return
         self.moved.emit()

@@ -104,8 +104,8 @@ def frame_of_plane(image: PlaneImage) -> ImageFrame:
 
 def nearest_slice(geometry: StackGeometry, patient_mm: Triple) -> int:
     """The slice whose plane is nearest to a point, along the normal; the end one beyond an end."""
-    at = float(np.dot(geometry.normal, patient_mm))
-    return int(np.abs(np.array(geometry.position_mm) - at).argmin())
+    away = np.array(geometry.origins_mm) - patient_mm
+    return int(np.abs(away @ np.array(geometry.normal)).argmin())
 
 
 def on_slice(geometry: StackGeometry, index: int, patient_mm: Triple) -> Triple:

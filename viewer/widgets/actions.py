@@ -179,6 +179,7 @@ class WindowActions(QObject):
         self._next_key = add("Next key image", "Shift+K", self._go_to_key_image)
         for signal in (annotations.changed, measures.changed):
             signal.connect(self._enable_edit)
+        annotations.changed.connect(self._enable_next_key)
 
     def _fill_view(self) -> None:
         window = self._window
@@ -415,6 +416,8 @@ class WindowActions(QObject):
             self._enable(state)
         if old is None or (old.selected, old.slice_index) != (state.selected, state.slice_index):
             self._enable_edit()
+        if old is None or old.entry is not state.entry:
+            self._enable_next_key()
         # Always: the key of the preset that is set already has just unchecked its action.
         for name, action in self.presets.items():
             action.setChecked(name == state.preset)
@@ -452,6 +455,8 @@ class WindowActions(QObject):
         self._next.setEnabled(has_drawings)
         self._key_image.setEnabled(key is not None)
         self._key_image.setChecked(key is not None and annotations.is_key_image(key))
+
+    def _enable_next_key(self) -> None:
         self._next_key.setEnabled(bool(self._marked()))
 
     def _show_steps(self) -> None:

@@ -35,6 +35,9 @@ class AttentionActions(QObject):
         ask = window.session.inquirer
         add, menu = partial(commands.add, menu="Attention"), commands.menu("Attention")
         self.evidence = add("Evidence curve", "E", ask.toggle_evidence, checkable=True)
+        # What its button says; a text of the button's own would be lost, and the panel grow,
+        # whenever the action changes.
+        self.evidence.setIconText("Evidence")
         self.others = QMenu("Compare with model", window)
         menu.addMenu(self.others)
         self.others.aboutToShow.connect(self._list_others)

@@ -90,7 +90,6 @@ class AttentionPanel(QWidget):
         name = curve_name(state)
         self._heading.setText(name.heading)
         self._heading.setToolTip(name.meaning)
-        self.evidence.setText("Evidence")
         tried = trial_text(state)
         self._trial.setText(tried)
         # In the place of the readout, while something is tried out.

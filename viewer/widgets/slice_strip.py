@@ -43,8 +43,8 @@ class SliceStrip(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state: ViewState | None = None
-        self._thumbs: NDArray[np.int16] | NDArray[np.float32] | None = None
-        self._images: list[tuple[QImage, NDArray[np.uint8]]] = []
+        self._thumbs: dict[int, NDArray[np.int16] | NDArray[np.float32]] = {}
+        self._images: dict[int, tuple[QImage, NDArray[np.uint8]]] = {}
         self._top, self._bottom = 0.0, 0.0
         self._drawn: QPixmap | None = None
         self._wheel = WheelSteps()
@@ -67,14 +67,10 @@ class SliceStrip(QWidget):
         """Draws what differs from the last state."""
         old, self._state = self._state, state
         if old is None or old.volume is not state.volume:
-            self._thumbs = None
-            if state.volume is not None:
-                step = max(1, max(state.volume.hu.shape[1:]) // _THUMB_SAMPLES)
-                # A copy: views would walk through the whole volume at each change of window.
-                self._thumbs = state.volume.hu[:, ::step, ::step].copy()
-            self._make_images(state)
-        elif old.window != state.window:
-            self._make_images(state)
+            self._thumbs.clear()
+            self._forget_images()
+        elif old.window != state.window or _turned(old) != _turned(state):
+            self._forget_images()
         if (
             old is None
             or old.entry is not state.entry
@@ -84,16 +80,30 @@ class SliceStrip(QWidget):
             self._drawn = None
         self.update()
 
-    def _make_images(self, state: ViewState) -> None:
-        self._images = []
+    def _forget_images(self) -> None:
+        self._images.clear()
         self._drawn = None
-        if self._thumbs is None or state.entry is None:
-            return
-        inverted = state.entry.slices[0].inverted
-        for gray in to_gray(self._thumbs, state.window, inverted=inverted):
+
+    def _image(self, state: ViewState, index: int) -> QImage | None:
+        """A slice as it is windowed and turned beside; made when it is first painted.
+
+        Of a long stack few are: to make all at each step of a drag would take longer than the
+        slice itself.
+        """
+        if state.volume is None or state.entry is None:
+            return None
+        if index not in self._images:
+            if index not in self._thumbs:
+                step = max(1, max(state.volume.hu.shape[1:]) // _THUMB_SAMPLES)
+                self._thumbs[index] = state.volume.hu[index, ::step, ::step].copy()
+            inverts, across, down = _turned(state)
+            inverted = state.entry.slices[0].inverted != inverts
+            gray = to_gray(self._thumbs[index], state.window, inverted=inverted)
+            gray = np.ascontiguousarray(gray[:: -1 if down else 1, :: -1 if across else 1])
             rows, columns = gray.shape
             image = QImage(gray.data, columns, rows, columns, QImage.Format.Format_Grayscale8)
-            self._images.append((image, gray))  # an image does not keep its pixels alive
+            self._images[index] = image, gray  # an image does not keep its pixels alive
+        return self._images[index][0]
 
     def _row(self, index: int, count: int) -> QRectF:
         height = (self._bottom - self._top) / count
@@ -146,12 +156,13 @@ class SliceStrip(QWidget):
         for index in range(state.slice_count):
             row = self._row(index, state.slice_count)
             if index % every == 0:
-                self._paint_picture(painter, row, index, every, aspect)
+                self._paint_picture(painter, row, index, every, aspect, self._image(state, index))
             if result is not None:
                 self._paint_result(painter, row, result, index)
-            label = state.marks.of(index).label
-            if label is not None:
-                self._paint_label(painter, row, bleeds=label)
+        for index, said in state.marks.slices.items():
+            if said.label is not None:
+                row = self._row(index, state.slice_count)
+                self._paint_label(painter, row, bleeds=said.label)
         painter.end()
         return drawn
 
@@ -192,7 +203,13 @@ class SliceStrip(QWidget):
         painter.fillRect(bar.adjusted(0, 0.5, 0, -0.5), colour)
 
     def _paint_picture(
-        self, painter: QPainter, row: QRectF, index: int, every: int, aspect: float
+        self,
+        painter: QPainter,
+        row: QRectF,
+        index: int,
+        every: int,
+        aspect: float,
+        image: QImage | None,
     ) -> None:
         # Centred on the slice's own row, so that number, mark and curve stand at one height.
         height = row.height() * every
@@ -202,9 +219,8 @@ class SliceStrip(QWidget):
         number = QRectF(left, row.center().y() - 10, _NUMBER_WIDTH - 4, 20)
         align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(number, align, str(slice_number(index)))
-        if not self._images:
+        if image is None:
             return
-        image, _ = self._images[index]
         room = QRectF(left + _NUMBER_WIDTH, top, self.width() - left - _NUMBER_WIDTH - 3, height)
         room.adjust(0, 1, 0, -1)
         width, tall = image.width(), image.height() * aspect
@@ -230,3 +246,9 @@ class SliceStrip(QWidget):
         steps = self._wheel.of(event)
         if steps:
             self.stepped.emit(steps)
+
+
+def _turned(state: ViewState) -> tuple[bool, bool, bool]:
+    """How the slice is shown: the strip beside it must not show another side."""
+    options = state.options
+    return options.is_inverted, options.is_flipped_across, options.is_flipped_down
