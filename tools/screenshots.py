@@ -55,9 +55,10 @@ def _start(_window: MainWindow, _studies: Path) -> None:
 def _read(window: MainWindow, studies: Path) -> None:
     window.session.open_path(studies / "first")
     _work(window)
-    result = window.session.state.result
-    assert result is not None
-    window.session.set_slice(result.peak)
+    record = window.session.state.known_record
+    assert record is not None
+    assert record.result is not None
+    window.session.set_slice(record.result.peak)
 
 
 def _measured(window: MainWindow, studies: Path) -> None:
@@ -74,6 +75,28 @@ def _measured(window: MainWindow, studies: Path) -> None:
     ):
         window.session.annotations.add(Measurement(kind=kind, slice=key, points=points))
     window.session.annotations.toggle_key_image(key)
+
+
+def _label(window: MainWindow, studies: Path) -> None:
+    """A reader who agrees on the scan, and has said of some slices what they show."""
+    _read(window, studies)
+    session, desk = window.session, window.session.labels
+    desk.set_reader("A. Reader")
+    window.label_panel.set_reader(desk.reader)
+    peak = session.state.slice_index
+    for index in range(peak - 2, peak + 3):
+        session.set_slice(index)
+        desk.cycle_subtype("intraparenchymal")
+    session.set_slice(2)
+    desk.mark_slice(False)
+    session.set_slice(peak)
+    desk.judge_scan(True)
+    desk.write_note("right basal ganglia")
+
+
+def _read_first(window: MainWindow, studies: Path) -> None:
+    window.session.set_options(reads_first=True)
+    _read(window, studies)
 
 
 def _compare(window: MainWindow, studies: Path) -> None:
@@ -125,10 +148,12 @@ SCENES = (
     Scene(name="start", play=_start, shown=True),
     Scene(name="reformats", play=_reformats, shown=True),
     Scene(name="two-series", play=_compare, shown=True),
+    Scene(name="labels", play=_label, shown=True),
     Scene(name="worklist", play=_worklist, shown=True),
     Scene(name="settings", play=_settings, shown=True),
     Scene(name="error", play=_error, shown=True),
     Scene(name="measured", play=_measured),
+    Scene(name="read-first", play=_read_first),
     Scene(name="keys", play=_keys),
     Scene(name="light", play=_read, theme="light"),
     Scene(name="high-contrast", play=_read, theme="high contrast"),
@@ -171,6 +196,7 @@ def _render(scene: Scene, studies: Path, out: Path, scale: int) -> None:
     from PySide6.QtCore import QSettings
     from PySide6.QtWidgets import QApplication
 
+    from sadmil_core.modelstore import DEFAULT_MODEL
     from viewer.model.session import Session
     from viewer.qt_log import quiet_qt
     from viewer.settings import Settings
@@ -183,7 +209,7 @@ def _render(scene: Scene, studies: Path, out: Path, scale: int) -> None:
     settings = Settings(QSettings(str(studies.parent / "settings.ini"), QSettings.Format.IniFormat))
     window = MainWindow(Session(device="cpu"), settings)
     window.keeps_geometry = False
-    window.session.choose_model("demo")
+    window.session.choose_model(DEFAULT_MODEL)
     window.session.reads_unasked = True
     window.resize(*scene.size)
     window.show()

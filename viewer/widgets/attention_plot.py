@@ -284,8 +284,10 @@ class AttentionPlot(pg.PlotWidget):  # type: ignore[misc]
             self._add(self._own, bar)
             if last + 0.5 > free_above:
                 continue  # the result bar names them all
-            text = pg.TextItem(run_text(result, first, last), color=theme.SIGNAL, anchor=(1, 0))
-            text.setPos(right, last + 0.5)
+            # At the left, where the curve of a marked run is not.
+            words, veil = run_text(result, first, last), _faint(theme.GROUND, 0.7)
+            text = pg.TextItem(words, color=theme.SIGNAL, anchor=(0, 0), fill=veil)
+            text.setPos(left + 0.02 * (right - left), last + 0.5)
             self._add(self._own, text)
             free_above = last + 0.5 - rows_a_label
 

@@ -132,7 +132,7 @@ class Studies(QObject):
         begins = state.entry is None and bool(self.recents.studies)
         self.recent_list.setVisible(begins)
         self._window.series_list.setVisible(not begins)
-        self._window.details.setVisible(not begins)
+        self._window.details.setVisible(state.entry is not None)
         self._clear.setEnabled(bool(self.recents.studies))
 
     def _enable(self) -> None:
