@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QPointF, QRect, QRectF, Qt, Signal
+from PySide6.QtCore import QObject, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPainterPath, QPainterPathStroker, QPen, QTransform
 
 from viewer import theme
 from viewer.model.annotations import MeasureKind, Measurement, SliceKey
 from viewer.model.measuring import measure_texts
+from viewer.widgets.text_places import place_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from viewer.model.annotations import Annotations
 
 _REACH_PX, _HANDLE_PX, _DRAG_PX = 8.0, 4.0, 4.0
-_TEXT_GAP_PX = 10
 _KEPT_TEXTS = 64
 
 
@@ -60,6 +60,7 @@ class MeasureLayer(QObject):
         self._grip: _Grip | None = None
         self._cursor: Point | None = None  # of the keyboard
         self._texts: dict[object, tuple[str, ...]] = {}
+        self._boxes: list[QRect] = []  # of the texts that are painted, one after another
 
     def use(self, annotations: Annotations) -> None:
         """Shows and changes these annotations."""
@@ -325,6 +326,7 @@ class MeasureLayer(QObject):
         """
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._boxes.clear()
         for m in self._measurements():
             grip = self._grip
             held = grip.points if grip is not None and grip.measurement.uid == m.uid else m.points
@@ -372,20 +374,13 @@ class MeasureLayer(QObject):
             self._texts[kind, points] = measure_texts(kind, points, self._hu, self._header)
         return self._texts[kind, points]
 
-    @staticmethod
     def _paint_text(
-        painter: QPainter, text: str, path: QPainterPath, area: QRect, colour: str
+        self, painter: QPainter, text: str, path: QPainterPath, area: QRect, colour: str
     ) -> None:
-        bounds = path.boundingRect()
-        box = painter.fontMetrics().boundingRect(QRect(0, 0, 2000, 2000), 0, text)
-        box = QRect(0, 0, box.width() + 10, box.height() + 6)
-        box.moveTopLeft(bounds.bottomRight().toPoint())
-        box.translate(_TEXT_GAP_PX, -_TEXT_GAP_PX // 2)
-        if box.right() > area.right():
-            box.moveRight(round(bounds.left()) - _TEXT_GAP_PX)
-        box.moveLeft(max(box.left(), area.left()))
-        box.moveBottom(min(box.bottom(), area.bottom()))
-        box.moveTop(max(box.top(), area.top()))
+        written = painter.fontMetrics().boundingRect(QRect(0, 0, 2000, 2000), 0, text)
+        size = written.size() + QSize(10, 6)
+        box = place_text(size, path.boundingRect(), area, self._boxes)
+        self._boxes.append(box)
         painter.fillRect(box, QColor(0, 0, 0, theme.IMAGE_VEIL))
         painter.setPen(QColor(colour))
         painter.drawText(box.adjusted(5, 3, -5, -3), 0, text)

@@ -161,8 +161,9 @@ def _item(index: int, study: RecentStudy, *, missing: bool) -> QStandardItem:
     folder = ", ".join(map(str, study.paths))
     found = _result_text(study)
     count = f"{study.slices} slices" + (f", {study.series} series" if study.series > 1 else "")
-    facts = [_MISSING] if missing else []
-    facts += [found, count, time_text(study.opened_at)]
+    # Of what is not there the date alone: the rest is in the tip, and there is little room.
+    facts = [_MISSING] if missing else [found, count]
+    facts.append(time_text(study.opened_at))
     told = f"The folder is {_MISSING}" if missing else ""
     badge = Badge(BadgeKind.CAUTION, 1, (told,)) if missing else Badge(BadgeKind.NONE, 0, ())
     row = SeriesRow(
