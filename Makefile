@@ -6,7 +6,7 @@ OUT ?= out
 MUTATIONS ?= 20000
 SEED ?= 0
 
-.PHONY: run test lint types imports unit fuzz bench syntax-table demo-model experiment-demo screenshots clean
+.PHONY: run test lint types imports unit fuzz bench syntax-table demo-model experiment-demo smoothness-study screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/sadmil-viewer --demo --headless-out $(OUT)
@@ -50,6 +50,10 @@ screenshots: $(VENV)/.dev
 # Phantoms, a store, a briefly trained encoder, its features, an ablation (docs/experiments.md).
 experiment-demo: $(VENV)/.dev
 	$(BIN)/python tools/experiment_demo.py --out $(OUT)/experiment-demo
+
+# Does smoothness help? Phantoms, frozen features, heads, one network from scratch (docs/smoothness.md).
+smoothness-study: $(VENV)/.dev
+	$(BIN)/python tools/smoothness_study.py --out $(OUT)/smoothness
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

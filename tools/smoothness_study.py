@@ -56,7 +56,7 @@ patience = 10
 SCRATCH = """\
 seeds = [0]
 alphas = [0.5]
-orders = [1, 2]
+orders = [1]
 
 [train]
 name = "smoothness-scratch"
@@ -248,7 +248,7 @@ def draw(study: Study, documents: dict[tuple[str, str], dict[str, Any]]) -> None
 
 
 def draw_ladder(ax: Any, document: dict[str, Any], key: str) -> None:
-    """A metric along alpha, with the interval of resampled scans."""
+    """A metric along alpha, with the interval of resampled scans, and each seed as a point."""
     plain = next(arm for arm in document["arms"] if arm["name"] == "Att-MIL")
     for order, (colour, mark) in {1: ("#1f77b4", "o"), 2: ("#d95f02", "s")}.items():
         steps = [arm for arm in document["arms"] if arm["order"] == order]
@@ -260,6 +260,8 @@ def draw_ladder(ax: Any, document: dict[str, Any], key: str) -> None:
             [metric["value"] - metric["low"] for metric in metrics],
             [metric["high"] - metric["value"] for metric in metrics],
         ]
+        for alpha, metric in zip(alphas, metrics, strict=True):
+            ax.plot([alpha] * len(metric["by_seed"]), metric["by_seed"], ".", color=colour, ms=4)
         ax.errorbar(alphas, values, spread, color=colour, marker=mark, capsize=3, label=f"S{order}")
     centre = next((arm for arm in document["arms"] if "centre" in arm["name"]), None)
     if centre is not None and key in centre["metrics"] and centre["metrics"][key].get("value"):
@@ -299,7 +301,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scans", type=int, default=400, help="of each arm")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--scratch-epochs", type=int, default=30, help="0: without that arm")
+    parser.add_argument("--scratch-epochs", type=int, default=12, help="0: without that arm")
     parser.add_argument("--model", default="default", help="whose encoder is frozen")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--jobs", type=int, default=2)
