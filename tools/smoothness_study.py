@@ -62,14 +62,14 @@ orders = [1]
 name = "smoothness-scratch"
 [train.data]
 manifest = "scans.csv"
-store = "small-store"
+store = "store-96"
 bags_per_step = 4
 bags_per_batch = 1
 [train.preprocess]
-size = [128, 128]
+size = [96, 96]
 resample = "hu"
 [train.model]
-input_size = [128, 128]
+input_size = [96, 96]
 [train.model.encoder]
 channels = [16, 32, 48, 64]
 kernels = [5, 3, 3, 3]
@@ -163,8 +163,8 @@ def run_scratch(study: Study, folder: Path) -> None:
     """The paper's setting: encoder and head from scan labels alone."""
     config = folder / "scratch.toml"
     config.write_text(SCRATCH.format(epochs=study.scratch_epochs), encoding="utf-8")
-    store = folder / "small-store"
-    inner = ("prepare", folder / "scans.csv", "--store", store, "--size", "128,128")
+    store = folder / "store-96"
+    inner = ("prepare", folder / "scans.csv", "--store", store, "--size", "96,96")
     sadmil(*inner)
     sadmil("experiment", "order", config, "--out", folder / "scratch", "--jobs", study.jobs)
 
@@ -301,7 +301,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scans", type=int, default=400, help="of each arm")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--scratch-epochs", type=int, default=12, help="0: without that arm")
+    parser.add_argument("--scratch-epochs", type=int, default=8, help="0: without that arm")
     parser.add_argument("--model", default="default", help="whose encoder is frozen")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--jobs", type=int, default=2)

@@ -1,4 +1,4 @@
-"""The study of smoothness: its configs are experiments, its tables and figures are of its numbers."""
+"""The study of smoothness: its configs are experiments, tables and figures are of its numbers."""
 
 from __future__ import annotations
 
