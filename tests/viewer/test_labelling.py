@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import Qt
 
 from sadmil_core.data.manifest import read_manifest
-from sadmil_core.labels import LabelDatabase
+from sadmil_core.labels import Drawing, DrawingStore, LabelDatabase, slice_names
 from sadmil_core.paths import user_data_dir
 from tests.studies import write_spot_study
 from tests.viewer.conftest import end, wait_until_idle
@@ -184,6 +184,41 @@ def test_everything_is_there_in_the_next_run(
     assert kept.points == ((1.0, 2.0), (8.0, 4.5))
     assert later.annotations.is_key_image(key)
     assert not later.annotations.undo_stack.canUndo()
+
+
+def test_what_is_undone_on_a_series_that_is_no_longer_shown_is_gone_for_good(
+    qtbot, session: Session, later: Session, tmp_path
+) -> None:
+    write_spot_study(tmp_path / "both" / "a", seed=1)
+    write_spot_study(tmp_path / "both" / "b", seed=2, slices=14)
+    session.open_path(tmp_path / "both")
+    wait_until_idle(qtbot, session)
+    first = session.state.selected
+    key = SliceKey.of(session.state.entry.slices[5])
+    session.annotations.toggle_key_image(key)
+    session.select_series(1 - first)
+    wait_until_idle(qtbot, session)
+    session.annotations.undo_stack.undo()
+    later.open_path(tmp_path / "both")
+    wait_until_idle(qtbot, later)
+    later.select_series(first)
+    assert not later.annotations.is_key_image(key)
+
+
+def test_a_drawing_of_a_kind_that_is_not_known_is_left_alone(
+    qtbot, session: Session, study
+) -> None:
+    session.open_path(study)
+    wait_until_idle(qtbot, session)
+    entry, hashes = session.state.entry, session.labels.hashes
+    series = f"{hashes.of(entry.series_instance_uid)}/{entry.stack_index}"
+    name = slice_names(entry, hashes)[3]
+    store = DrawingStore(LabelDatabase())
+    store.change(series, (), [Drawing(uid="x", slice=name, kind="spiral", points=((1.0, 2.0),))])
+    session.drawings.recall(entry)
+    session.annotations.toggle_key_image(SliceKey.of(entry.slices[4]))
+    session.annotations.undo_stack.undo()
+    assert [drawing.kind for drawing in store.of(series)] == ["spiral"]
 
 
 def test_readers_have_labels_of_their_own(qtbot, read_window: MainWindow, marks) -> None:

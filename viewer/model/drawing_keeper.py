@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
@@ -19,8 +20,16 @@ if TYPE_CHECKING:
     from viewer.model.session import Session
 
 
+@dataclass(slots=True)
+class _Series:
+    """A series that was shown: what its slices are called, and what is kept of it."""
+
+    names: dict[SliceKey, SliceName]
+    kept: dict[str, Drawing]
+
+
 class DrawingKeeper(QObject):
-    """Follows what is drawn on the series that is shown.
+    """Follows what is drawn, on the series that is shown or, by undoing, on one that was.
 
     Args:
         session: Whose series and annotations they are.
@@ -30,28 +39,27 @@ class DrawingKeeper(QObject):
         super().__init__(session)
         self._session, self._annotations = session, session.annotations
         self._store = DrawingStore(session.labels.database)
-        self._kept: dict[str, Drawing] = {}
-        self._names: dict[SliceKey, SliceName] = {}
-        self._series = ""
+        self._series: dict[str, _Series] = {}
         self._is_adopting = False
         session.annotations.changed.connect(self._keep)
 
     def recall(self, entry: StackEntry) -> None:
         """Brings back what was drawn on a stack, and keeps from now on what is."""
-        self._series, self._names, self._kept = "", {}, {}
         try:
             self._find(entry)
         except SadmilError:
-            self._series = ""  # the label desk has said what is wrong with the database
+            return  # the label desk has said what is wrong with the database
 
     def _find(self, entry: StackEntry) -> None:
         hashes = self._session.labels.hashes
         keys = [SliceKey.of(header) for header in entry.slices]
         names = slice_names(entry, hashes)
-        self._series = f"{hashes.of(entry.series_instance_uid)}/{entry.stack_index}"
-        self._names = dict(zip(keys, names, strict=True))
-        found = self._store.of(self._series)
-        self._kept = {drawing.uid: drawing for drawing in found}
+        series = f"{hashes.of(entry.series_instance_uid)}/{entry.stack_index}"
+        found = self._store.of(series)
+        self._series[series] = _Series(
+            names=dict(zip(keys, names, strict=True)),
+            kept={drawing.uid: drawing for drawing in found},
+        )
         places = dict(zip(names, keys, strict=True))
         known = [(d, places[d.slice]) for d in found if d.slice in places]
         self._is_adopting = True
@@ -64,31 +72,42 @@ class DrawingKeeper(QObject):
             self._is_adopting = False
 
     def _keep(self) -> None:
-        """Writes what differs from what is kept of this series."""
-        if self._is_adopting or not self._series:
+        """Writes what differs from what is kept."""
+        if self._is_adopting:
             return
-        now = {drawing.uid: drawing for drawing in self._drawings()}
-        gone = self._kept.keys() - now.keys()
-        put = [drawing for uid, drawing in now.items() if self._kept.get(uid) != drawing]
-        if not gone and not put:
-            return
-        try:
-            self._store.change(self._series, sorted(gone), put)
-        except SadmilError as error:
-            self._session.failed.emit(error)
-            return
-        self._kept = now
+        for name, series in self._series.items():
+            now = {drawing.uid: drawing for drawing in self._drawings(name, series)}
+            # Of kinds and slices that are not known here, nothing is ever removed.
+            shown = {
+                uid
+                for uid, drawing in series.kept.items()
+                if drawing.slice in series.names.values() and _is_known(drawing)
+            }
+            gone = shown - now.keys()
+            put = [drawing for uid, drawing in now.items() if series.kept.get(uid) != drawing]
+            if not gone and not put:
+                continue
+            try:
+                self._store.change(name, sorted(gone), put)
+            except SadmilError as error:
+                self._session.failed.emit(error)
+                return
+            series.kept = {u: d for u, d in series.kept.items() if u not in gone} | now
 
-    def _drawings(self) -> Iterator[Drawing]:
+    def _drawings(self, name: str, series: _Series) -> Iterator[Drawing]:
         for each in self._annotations.measurements:
-            name = self._names.get(each.slice)
-            if name is not None:
-                yield Drawing(uid=each.uid, slice=name, kind=str(each.kind), points=each.points)
+            place = series.names.get(each.slice)
+            if place is not None:
+                yield Drawing(uid=each.uid, slice=place, kind=str(each.kind), points=each.points)
         for key in self._annotations.key_images:
-            name = self._names.get(key)
-            if name is not None:
-                uid = f"{self._series}/{name.instance}/{name.frame}"
-                yield Drawing(uid=uid, slice=name, kind=KEY_IMAGE)
+            place = series.names.get(key)
+            if place is not None:
+                uid = f"{name}/{place.instance}/{place.frame}"
+                yield Drawing(uid=uid, slice=place, kind=KEY_IMAGE)
+
+
+def _is_known(drawing: Drawing) -> bool:
+    return drawing.kind == KEY_IMAGE or drawing.kind in list(MeasureKind)
 
 
 def _measurement(drawing: Drawing, key: SliceKey) -> Measurement | None:
