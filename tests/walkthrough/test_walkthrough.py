@@ -18,8 +18,9 @@ SLICE = (0.22, 0.12, 0.60, 0.88)  # within the slice, clear of its frame
 MIDDLE = (0.32, 0.42, 0.50, 0.62)
 FRAME = (0.19, 0.08, 0.63, 0.93)
 DECISION = (0.10, 0.92, 0.23, 1.0)
+RUN = (0.715, 0.04, 0.755, 0.08)  # in the tool bar
 LABELS = (0.0, 0.68, 0.19, 0.91)
-SIGNAL, SIGNAL_TEXT = "#ffb347", "#1a1d21"
+SIGNAL, TEXT = "#ffb347", "#e4e8ec"
 CHECKED = "#1d3a5c"
 
 
@@ -54,6 +55,7 @@ def open_by_keyboard(screen: Screen, folder: Path) -> None:
 
 def run_model(screen: Screen) -> None:
     assert screen.share_of(SIGNAL, DECISION) == 0
+    screen.wait_for(lambda: screen.share_of(TEXT, RUN) > 0.005, "that Run is possible")
     screen.press("ctrl+r")
     screen.wait_for(lambda: screen.share_of(SIGNAL, DECISION) > 0.3, "POSITIVE")
 
