@@ -359,6 +359,30 @@ def test_a_note_is_written_without_setting_off_keys(qtbot, read_window: MainWind
     assert note.text() == ""
 
 
+def test_a_note_that_is_being_written_is_kept_on_the_series_it_is_about(
+    qtbot, window: MainWindow, tmp_path
+) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        write_spot_study(tmp_path / "both" / name, seed=seed)
+    session, note = window.session, window.label_panel.note
+    session.open_path(tmp_path / "both")
+    wait_until_idle(qtbot, session)
+    first = session.state.selected
+    window.activateWindow()
+    note.setFocus()
+    qtbot.waitUntil(note.hasFocus)
+    qtbot.keyClicks(note, "of the first")
+    for key in (Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Up):
+        qtbot.keyClick(note, key)  # they would leave the series, or its slice
+    assert session.state.selected == first
+    session.select_series(1 - first)
+    assert note.text() == ""
+    assert session.state.marks.note == ""
+    session.select_series(first)
+    assert session.state.marks.note == "of the first"
+    assert note.text() == "of the first"
+
+
 # -- export -------------------------------------------------------------------------------------
 
 

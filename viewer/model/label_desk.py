@@ -47,6 +47,9 @@ class LabelDesk(QObject):
     released = Signal()
     """The reader may see what models say of more scans than before, or of others."""
 
+    leaving = Signal()
+    """The stack that is shown is about to be left: whoever holds words on it says them now."""
+
     def __init__(self, session: Session, change: Callable[..., None]) -> None:
         super().__init__(session)
         self._session, self._change = session, change

@@ -156,6 +156,7 @@ class Session(QObject):
         )
 
     def _indexed(self, opened: Opened) -> None:
+        self.labels.leaving.emit()
         self.jobs.discard(LOADING)
         self.jobs.discard(SCORING)
         entries = opened.index.entries
@@ -199,6 +200,7 @@ class Session(QObject):
             return
         if index == self.state.selected and (self.state.volume or self.jobs.is_busy(LOADING)):
             return
+        self.labels.leaving.emit()
         self.jobs.discard(SCORING)
         entry = self.state.entries[index]
         middle = (len(entry.slices) - 1) // 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -21,8 +22,6 @@ from sadmil_core.result import slice_number
 from viewer.widgets.elided_label import ElidedLabel
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QKeyEvent
-
     from sadmil_core.labels import ScanMarks
     from viewer.model.state import ViewState
 
@@ -52,6 +51,7 @@ class LabelPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shown: tuple[object, ...] = ()
+        self._stack: object = None
         heading = QLabel("Your labels")
         heading.setProperty("role", "heading")
         heading.setToolTip("Kept as you give them, by hashes; exported as a training manifest")
@@ -147,7 +147,9 @@ class LabelPanel(QWidget):
         for button in self.judgement:
             button.setEnabled(result is not None)
         self._show_subtypes(marks, state.slice_index)
-        if not self.note.hasFocus() or self.note.text().strip() == marks.note:
+        is_other = state.labels is None or state.labels.stack != self._stack
+        self._stack = state.labels.stack if state.labels else None
+        if is_other or not self.note.hasFocus():
             self.note.setText(marks.note)
 
     def _show_subtypes(self, marks: ScanMarks, index: int) -> None:
@@ -170,19 +172,20 @@ class _NoteField(QLineEdit):
     """A line that is done with Enter or Esc, and then leaves the keys to the slice."""
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Enter and Esc keep what is written."""
+        """Enter and Esc are done with it."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Escape):
             self.clearFocus()
             return
         super().keyPressEvent(event)
 
-    def event(self, event: object) -> bool:
-        """Esc is this field's own while it is written in."""
-        is_escape = getattr(event, "key", lambda: None)() == Qt.Key.Key_Escape
-        if is_escape and event.type() == event.Type.ShortcutOverride:  # type: ignore[attr-defined]
-            event.accept()  # type: ignore[attr-defined]
-            return True
-        return bool(super().event(event))  # type: ignore[arg-type]
+    def event(self, event: QEvent) -> bool:
+        """Esc and the keys that move through slices and series do nothing else meanwhile."""
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            held = event.modifiers()
+            if not held & (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier):
+                event.accept()
+                return True
+        return bool(super().event(event))
 
 
 def _pair(yes: str, no: str, of: str) -> tuple[QPushButton, QPushButton]:

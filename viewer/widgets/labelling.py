@@ -46,6 +46,7 @@ class Labelling(QObject):
         panel.scan_judged.connect(desk.judge_scan)
         panel.noted.connect(desk.write_note)
         panel.set_reader(desk.reader)
+        desk.leaving.connect(panel.finish_note)
         add = partial(window.commands.add, menu="Labels")
         self._scan = self._pair("Scan", "Ctrl+B", "Ctrl+Shift+B", desk.mark_scan)
         self._slice = self._pair("Slice", "B", "Shift+B", desk.mark_slice)
