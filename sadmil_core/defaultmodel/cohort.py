@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +20,7 @@ from sadmil_core.synth.gridhost import host_on_grid
 from sadmil_core.synth.host import HostUnfit
 from sadmil_core.synth.insert import insert_one
 from sadmil_core.synth.phantom import BleedKind, PhantomConfig, make_phantom
+from sadmil_core.synth.pool import run_jobs, stopped
 from sadmil_core.training.order import seed_for
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 STORE, _LABELS = "store", "labels"
 PLAIN = "plain"
 """Ends the name of a host as it is: held out of training, to see what it reads as."""
+_PROCESSES = 2
 _TRIES = 8
 _SLICES = (24, 42)  # of a phantom
 
@@ -114,20 +114,20 @@ def write_cohort(
     ]
     jobs += [(f"{name}/{PLAIN}", host, -1) for name, host in sorted(hosts.items())]
     jobs += [(f"phantom/{number}", None, number) for number in range(recipe.phantoms)]
-    waiting = [job for job in jobs if job[0] not in writer]
-    if waiting:
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            futures = [
-                pool.submit(_write, folder, recipe, name, host, number)
-                for name, host, number in waiting
-            ]
-            for done, future in enumerate(futures):
-                future.result()
-                progress(done + 1, len(futures), "inserting lesions")
+    waiting = {job[0]: (folder, recipe, *job) for job in jobs if job[0] not in writer}
+    done = 0
+
+    def tell() -> None:
+        progress(done, len(waiting), "inserting lesions")
+
+    for _ in run_jobs(_write, waiting, _PROCESSES, tell):
+        done += 1
     return [_described(folder, name) for name, _, _ in jobs]
 
 
 def _write(folder: Path, recipe: Recipe, name: str, host: Host | None, number: int) -> None:
+    if stopped():
+        return
     rng = np.random.default_rng(seed_for("cohort", recipe.seed, name))
     positive = number % 2 == 1 and number >= 0
     grid = recipe.preprocess.grid

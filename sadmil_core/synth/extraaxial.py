@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from sadmil_core.synth.host import HostUnfit, Tissue
 from sadmil_core.synth.intraaxial import FLUID_HU, brain_hu
-from sadmil_core.synth.lesions import Edit
 from sadmil_core.synth.shapes import smooth_field
 from sadmil_core.synth.surface import (
     HEIGHT_MM,
     Shell,
-    cropped,
+    edit_on,
+    push_across,
     push_inwards,
     shell_of,
     window,
-    within,
 )
 from sadmil_core.synth.texture import smooth_keeping_edges
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sadmil_core.synth.host import Host
+    from sadmil_core.synth.lesions import Edit
 
     Floats = NDArray[np.float32]
     Range = tuple[float, float]
 
 _FALX_MM = 2.5  # what lies nearer to the midplane belongs to the falx
 _LEAST_ML = 0.3
+_TIGHT_MM, _MOST_SHIFT_MM = 5.0, 11.0  # from this thickness on sulci close and the midline shifts
 _RIM_MM = 0.6  # dura and partial volume stay between bone and blood
 
 
@@ -198,10 +200,12 @@ def draw_subarachnoid(
     hu: Range = (45.0, 68.0),
     thick_mm: Range = (1.0, 4.0),
     extent_mm: float = 40.0,
+    beside: Edit | None = None,
 ) -> list[Edit]:
     """Draws blood in sulci and cisterns: in the fluid that is there, and in sulci drawn anew.
 
-    Over the convexity, in one Sylvian fissure, or in the basal cisterns and both fissures.
+    Over the convexity, in one Sylvian fissure, or in the basal cisterns and both fissures; or
+    around another bleed.
 
     Args:
         host: The head.
@@ -209,6 +213,7 @@ def draw_subarachnoid(
         hu: Range of its density.
         thick_mm: Range of the width of a filled sulcus.
         extent_mm: About how high it is, over the convexity.
+        beside: Another bleed, about which it lies.
 
     Raises:
         HostUnfit: There is no room for it.
@@ -216,7 +221,9 @@ def draw_subarachnoid(
     shell = shell_of(host)
     side = float(rng.choice([-1.0, 1.0]))
     form = rng.random()
-    if form < 0.55:
+    if beside is not None:
+        region, sulci = _around(host, rng, shell, beside), True
+    elif form < 0.55:
         region, sulci = _convexity(rng, shell, side, extent_mm), True
     elif form < 0.75:
         region, sulci = _sylvian(shell, side), True
@@ -280,14 +287,40 @@ def _collection(
     density: Floats,
     give: float,
 ) -> list[Edit]:
-    """A layer between bone and brain, which gives way."""
+    """A layer between bone and brain, which gives way: sulci close, and the midline shifts."""
     share = _between(host, shell.depth_mm, layer_mm) * shell.inside
     shift = None
     thickest = float(layer_mm.max())
     if thickest > 3.0:
         reach = float(max(1.8 * thickest, 14.0) * rng.uniform(0.9, 1.4))
         shift = push_inwards(host, shell, layer_mm, give, reach)
-    return [_edit(host, shell, kind, share, density, shift)]
+    edits = [_edit(host, shell, kind, share, density, shift)]
+    if thickest > _TIGHT_MM:
+        heavy = layer_mm * share
+        side = float(np.sign((heavy * shell.x).sum()))
+        height = float((heavy * shell.z).sum() / max(float(heavy.sum()), 1e-6))
+        amount = min(float(rng.uniform(0.1, 0.9)) * (thickest - 3.0), _MOST_SHIFT_MM)
+        below = np.maximum(shell.depth_mm - layer_mm, 0.0)
+        shift = push_across(host, shell, below, side=side, amount_mm=amount, z=height)
+        edits += _effaced(host, rng, shell, layer_mm, shift)
+    return edits
+
+
+def _effaced(
+    host: Host, rng: np.random.Generator, shell: Shell, layer_mm: Floats, shift: Floats
+) -> list[Edit]:
+    """Sulci below a layer, closed, and the brain moved."""
+    smooth = smooth_keeping_edges(host.hu[shell.box], host.noise_sd_hu, radius=1)
+    brain = brain_hu(host)
+    fluid = np.clip(2.0 * (brain - smooth - 4.0) / (brain - FLUID_HU), 0.0, 1.0)
+    fluid *= host.tissue[shell.box] != Tissue.VENTRICLE
+    reach = np.clip((layer_mm + 24.0 - shell.depth_mm) / 8.0, 0.0, 1.0)
+    region = np.clip(layer_mm / 2.0, 0.0, 1.0) * reach * _inside(shell)
+    share = (np.float32(rng.uniform(0.3, 1.0)) * fluid * region).astype(np.float32)
+    try:
+        return [edit_on(shell.box, share, brain, "effacement", shift_mm=shift)]
+    except HostUnfit:
+        return []
 
 
 def _edit(
@@ -301,18 +334,7 @@ def _edit(
     voxel_ml = float(np.prod(host.spacing_mm)) / 1000
     if float(share[share >= 0.5].sum()) * voxel_ml < _LEAST_ML:
         raise HostUnfit("there is too little room for the lesion where it would lie")
-    moved = np.zeros_like(share) if shift is None else np.abs(shift).max(axis=0)
-    part = cropped(np.maximum(share, moved * (moved > 0.1)))
-    if part is None:
-        raise HostUnfit("there is no room for the lesion where it would lie")
-    return Edit(
-        kind=kind,
-        bleed=True,
-        box=within(shell.box, part),
-        occupancy=np.ascontiguousarray(share[part], np.float32),
-        target_hu=np.ascontiguousarray(density[part], np.float32),
-        shift_mm=None if shift is None else np.ascontiguousarray(shift[(slice(None), *part)]),
-    )
+    return edit_on(shell.box, share, density, kind, bleed=True, shift_mm=shift)
 
 
 def _mixed(
@@ -358,6 +380,16 @@ def _convexity(rng: np.random.Generator, shell: Shell, side: float, extent_mm: f
     )
     region *= window(side * shell.across_mm, 2.0, 200.0, 2.0)
     out: Floats = region * np.clip(1.6 - shell.depth_mm / 14.0, 0.0, 1.0)
+    return out
+
+
+def _around(host: Host, rng: np.random.Generator, shell: Shell, bleed: Edit) -> Floats:
+    """Towards the surface next to another bleed."""
+    blood = np.zeros(host.hu.shape, np.bool_)
+    blood[bleed.box] = bleed.occupancy > 0.5
+    away = ndimage.distance_transform_edt(~blood[shell.box], sampling=host.spacing_mm)
+    region = np.exp(-away / np.float32(rng.uniform(6.0, 16.0)))
+    out: Floats = (region * np.clip(1.8 - shell.depth_mm / 12.0, 0.0, 1.0)).astype(np.float32)
     return out
 
 

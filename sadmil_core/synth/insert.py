@@ -9,9 +9,11 @@ import numpy as np
 
 from sadmil_core.data.scans import SUBTYPES
 from sadmil_core.synth import extraaxial, intraaxial
+from sadmil_core.synth.artefacts import spoil
 from sadmil_core.synth.host import HostUnfit
 from sadmil_core.synth.insertion import BLOOD_SHARE, VISIBLE_MM2, apply_edits
 from sadmil_core.synth.lookalikes import LOOK_ALIKES
+from sadmil_core.synth.variants import vary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,6 +34,8 @@ _LAYERED = {
     "subarachnoid": extraaxial.draw_subarachnoid,
 }
 """Layers, whose height is drawn first."""
+_BESIDE = 0.6
+"""How often blood in sulci that comes with another bleed lies next to it."""
 _CANDIDATES = 3
 _NEAR = 0.35  # a candidate this near to the number of slices wanted is taken at once
 
@@ -111,6 +115,7 @@ def insert_one(
     unknown = sorted(set(kind_set or ()) - set(SUBTYPES))
     if unknown:
         raise ValueError(f"not a kind of bleed: {', '.join(unknown)}")
+    host = vary(host, rng)
     edits = draw_look_alikes(host, rng)
     if positive:
         edits += draw_bleeds(host, rng, [k for k in BLEEDS if kind_set is None or k in kind_set])
@@ -118,20 +123,21 @@ def insert_one(
 
 
 def lay_in(host: Host, edits: Sequence[Edit], rng: np.random.Generator) -> InsertedScan:
-    """Puts edits into a head.
+    """Puts edits into a head, and artefacts over all.
 
     Args:
         host: The head; it is not changed.
         edits: Look-alikes first, then bleeds.
-        rng: Source of the noise.
+        rng: Source of the noise and the artefacts.
     """
     inserted = apply_edits(host, edits, rng)
+    hu, artefacts = spoil(host, inserted.hu, rng)
     return InsertedScan(
-        hu=inserted.hu,
+        hu=hu,
         truth=inserted.truth,
         slices=inserted.slices,
         kinds=inserted.kinds,
-        edits=tuple(dict.fromkeys(edit.kind for edit in edits)),
+        edits=tuple(dict.fromkeys([*(edit.kind for edit in edits), *artefacts])),
     )
 
 
@@ -199,7 +205,10 @@ def _draw_together(
     for kind, often in WITH[first].items():
         if kind in kinds and rng.random() < often:
             try:
-                edits += _draw_kind(host, rng, kind, 0.6 * extent_mm)
+                if kind == "subarachnoid" and rng.random() < _BESIDE:
+                    edits += extraaxial.draw_subarachnoid(host, rng, beside=edits[0])
+                else:
+                    edits += _draw_kind(host, rng, kind, 0.6 * extent_mm)
             except HostUnfit:
                 continue  # the main bleed stands without it
     return edits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Box = tuple[slice, slice, slice]
 
+_T = TypeVar("_T", bound=np.generic)
+
 VISIBLE_MM2 = 20.0
 """A slice shows a bleed from this area of blood on: 0.1 mL in a slice of 5 mm."""
 BLOOD_SHARE = 0.5
 """A voxel counts as blood from this share on."""
 
-BENEATH = ("oedema", "retouch")
+BENEATH = ("oedema", "effacement", "retouch")
 """What lies under all other edits, in whatever order they are given."""
 
 _BONE_HU = 110.0
@@ -154,14 +156,26 @@ def _moved(host: Host, box: Box, smooth: Floats, edits: Sequence[Edit]) -> Float
         assert edit.shift_mm is not None
         where, part = _overlap(edit.box, box)
         shift[(slice(None), *where)] += edit.shift_mm[(slice(None), *part)]
-    index = np.indices(_shape(box), dtype=np.float32)
+    return displaced(host, smooth, shift)
+
+
+def displaced(host: Host, field: NDArray[_T], shift_mm: Floats, *, order: int = 1) -> NDArray[_T]:
+    """A field of a box after its tissue has moved.
+
+    Args:
+        host: The head.
+        field: (box) what moves.
+        shift_mm: (3, box) by how much what arrives in a voxel has moved; along slice, row, column.
+        order: 1 to interpolate linearly, 0 for labels.
+    """
+    index = np.indices(field.shape, dtype=np.float32)
     for axis, step in enumerate(host.spacing_mm):
-        index[axis] -= shift[axis] / np.float32(step)
-    moving = np.abs(shift).max(axis=0) > 0.02
-    out = smooth.copy()
+        index[axis] -= shift_mm[axis] / np.float32(step)
+    moving = np.abs(shift_mm).max(axis=0) > 0.02
+    out = field.copy()
     if moving.any():
         out[moving] = ndimage.map_coordinates(
-            smooth, index[:, moving], order=1, mode="nearest", prefilter=False
+            field, index[:, moving], order=order, mode="nearest", prefilter=False
         )
     return out
 

@@ -38,6 +38,7 @@ _RIGID_MM = 14.0  # tissue this close to the inner table moves less and less
 _MOVE_ACROSS_MM = 2.6  # between thicker slices interpolation would show
 _HALF_HEAD_MM = 65.0  # across
 _LEAST_IVH_ML = 0.35
+_LEAST_WITH_SATELLITES_ML = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,10 @@ def draw_intraparenchymal(
     rim = float(rng.uniform(1.0, 6.0) if young else rng.uniform(4.0, 11.0))
     reach = 1.15 * lump.reach_mm + max(rim, 0.9 * radius)
     box = box_around(host, centre, reach)
-    occupancy = occupancy_of(host, lump, box) * _room(host, box, side)
+    room = _room(host, box, side)
+    occupancy = occupancy_of(host, lump, box, _fray(host, rng, box, radius)) * room
+    for other in _satellites(rng, lump, volume):
+        occupancy = np.maximum(occupancy, occupancy_of(host, other, box) * room)
     mean = float(rng.uniform(*hu)) if young else float(rng.uniform(hu[0] - 8, hu[0] + 8))
     clot = Edit(
         kind="intraparenchymal",
@@ -357,6 +361,26 @@ def _clot_hu(
             target += np.float32(8.0) * np.tanh((y - level) / 1.5)
     out: Floats = np.clip(target, 38.0, 95.0).astype(np.float32)
     return out
+
+
+def _fray(host: Host, rng: np.random.Generator, box: Box, radius_mm: float) -> Floats:
+    """How uneven a clot's border is from voxel to voxel, mm: some are smooth, some ragged."""
+    ragged = float(rng.uniform(0.0, 1.0)) * min(0.16 * radius_mm, 2.6)
+    out: Floats = np.float32(ragged) * smooth_field(rng, host, box, 7.0)
+    return out + np.float32(0.5 * ragged) * smooth_field(rng, host, box, 3.5)
+
+
+def _satellites(rng: np.random.Generator, lump: Lump, volume_ml: float) -> list[Lump]:
+    """Small bleeds at the border of a larger one, which join it or nearly do."""
+    found = []
+    for _ in range(int(rng.poisson(1.2)) if volume_ml > _LEAST_WITH_SATELLITES_ML else 0):
+        direction = rng.standard_normal(3)
+        direction /= np.linalg.norm(direction)
+        reach = lump.turn.T @ (lump.turn @ direction * lump.radii_mm)
+        at = lump.centre_mm + reach * rng.uniform(0.85, 1.1)
+        share = float(np.exp(rng.uniform(*np.log((0.004, 0.06)))))
+        found.append(draw_lump(rng, at, volume_ml=share * volume_ml, longest=2.6, rough=0.25))
+    return found
 
 
 def _radial(host: Host, box: Box, lump: Lump) -> tuple[Floats, Floats, Floats]:

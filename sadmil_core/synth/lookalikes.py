@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sadmil_core.synth import extraaxial, intraaxial
+from sadmil_core.synth.contrast import enhanced
 from sadmil_core.synth.host import HostUnfit
 from sadmil_core.synth.intraaxial import brain_hu
 from sadmil_core.synth.lesions import Edit
+from sadmil_core.synth.postoperative import draw_craniotomy
 from sadmil_core.synth.shapes import box_around, draw_lump, occupancy_of, smooth_field
-from sadmil_core.synth.surface import cropped, shell_of, window, within
+from sadmil_core.synth.surface import edit_on, shell_of, window
 from sadmil_core.synth.texture import smooth_keeping_edges
+from sadmil_core.synth.tubes import tube
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +79,7 @@ def draw_falx_plaque(host: Host, rng: np.random.Generator) -> list[Edit]:
     edge = np.float32(max(host.pixel_mm))
     share = np.clip((0.5 * layer - np.abs(shell.across_mm)) / edge + 0.5, 0.0, 1.0)
     share *= (layer > 0.3) & shell.inside
-    return [_companion(shell.box, share, float(rng.uniform(120.0, 420.0)), "falx plaque")]
+    return [edit_on(shell.box, share, float(rng.uniform(120.0, 420.0)), "falx plaque")]
 
 
 def draw_dense_falx(host: Host, rng: np.random.Generator) -> list[Edit]:
@@ -88,7 +91,7 @@ def draw_dense_falx(host: Host, rng: np.random.Generator) -> list[Edit]:
     share = np.clip((0.5 * width - np.abs(shell.across_mm + wander)) / edge + 0.5, 0.0, 1.0)
     free = window(shell.z, 0.52, 1.2, 0.04) + window(np.abs(shell.y), 0.6, 1.2, 0.08)
     share = share * np.clip(free, 0.0, 1.0) * window(shell.z, 0.42, 1.2, 0.05) * shell.inside
-    return [_companion(shell.box, share, float(rng.uniform(44.0, 66.0)), "dense falx")]
+    return [edit_on(shell.box, share, float(rng.uniform(44.0, 66.0)), "dense falx")]
 
 
 def draw_dense_sinus(host: Host, rng: np.random.Generator) -> list[Edit]:
@@ -108,7 +111,7 @@ def draw_dense_sinus(host: Host, rng: np.random.Generator) -> list[Edit]:
     transverse *= window(shell.z, low, low + rng.uniform(0.04, 0.08), 0.03)
     transverse *= window(shell.y, -1.1, -0.35, 0.1)
     share = np.maximum(sagittal, transverse) * shell.inside
-    return [_companion(shell.box, share.astype(np.float32), hu, "dense sinus")]
+    return [edit_on(shell.box, share.astype(np.float32), hu, "dense sinus")]
 
 
 def draw_infarct(host: Host, rng: np.random.Generator) -> list[Edit]:
@@ -125,6 +128,8 @@ def draw_hygroma(host: Host, rng: np.random.Generator) -> list[Edit]:
     """A subdural collection of fluid without blood, or widened outer spaces."""
     return [
         replace(edit, kind="hygroma", bleed=False, target_hu=float(rng.uniform(4.0, 14.0)))
+        if edit.bleed
+        else edit
         for edit in extraaxial.draw_subdural(host, rng, thick_mm=(2.5, 10.0))
     ]
 
@@ -133,18 +138,16 @@ def draw_catheter(host: Host, rng: np.random.Generator) -> list[Edit]:
     """A ventricular catheter from the vault towards a frontal horn."""
     shell = shell_of(host)
     side = float(rng.choice([-1.0, 1.0]))
-    tip = np.array([side * 0.08, 0.2, 0.52])
-    entry = np.array([side * rng.uniform(0.3, 0.55), rng.uniform(0.2, 0.6), rng.uniform(0.85, 1.0)])
-    scale = np.array([65.0, 85.0, 130.0])
-    p = np.stack([shell.x, shell.y, shell.z], axis=-1) * scale - tip * scale
-    axis = (entry - tip) * scale
-    length = float(np.linalg.norm(axis))
-    along = p @ (axis / length)
-    away = np.sqrt(np.maximum((p**2).sum(axis=-1) - along**2, 0.0))
-    edge = max(host.pixel_mm)
-    share = np.clip((rng.uniform(0.9, 1.5) - away) / edge + 0.5, 0.0, 1.0)
-    share = (share * (along > 0) * (along < length) * shell.inside).astype(np.float32)
-    return [_companion(shell.box, share, float(rng.uniform(130.0, 600.0)), "catheter")]
+    tip = (side * 0.08, 0.2, 0.52)
+    entry = (side * rng.uniform(0.3, 0.55), rng.uniform(0.2, 0.6), rng.uniform(0.85, 1.0))
+    share = tube(host, shell, (tip, entry), float(rng.uniform(0.9, 1.5)))
+    return [edit_on(shell.box, share, float(rng.uniform(130.0, 600.0)), "catheter")]
+
+
+def draw_contrast(host: Host, rng: np.random.Generator) -> list[Edit]:
+    """Contrast medium in arteries, sinuses and choroid plexus."""
+    shell, share, hu = enhanced(host, rng)
+    return [edit_on(shell.box, share, hu, "contrast")]
 
 
 def draw_streaks(host: Host, rng: np.random.Generator) -> list[Edit]:
@@ -166,18 +169,7 @@ def draw_streaks(host: Host, rng: np.random.Generator) -> list[Edit]:
     fade = window(shell.z, 0.02, 0.28, 0.1) * window(shell.y, -0.8, 0.35, 0.2)
     target = host.hu[shell.box] + pattern * fade
     share = (fade > 0.05).astype(np.float32) * shell.inside * (host.hu[shell.box] < 90.0)
-    part = cropped(share)
-    if part is None:
-        raise HostUnfit("the posterior fossa is not in view")
-    return [
-        Edit(
-            kind="streaks",
-            bleed=False,
-            box=within(shell.box, part),
-            occupancy=np.ascontiguousarray(share[part], np.float32),
-            target_hu=np.ascontiguousarray(target[part], np.float32),
-        )
-    ]
+    return [edit_on(shell.box, share, target, "streaks")]
 
 
 def draw_bloodless(host: Host, rng: np.random.Generator) -> list[Edit]:
@@ -204,6 +196,8 @@ LOOK_ALIKES: Mapping[str, tuple[float, Draw]] = {
     "infarct": (0.15, draw_infarct),
     "hygroma": (0.12, draw_hygroma),
     "catheter": (0.03, draw_catheter),
+    "craniotomy": (0.08, draw_craniotomy),
+    "contrast": (0.08, draw_contrast),
     "streaks": (0.30, draw_streaks),
     "bloodless": (0.25, draw_bloodless),
     "retouch": (0.35, intraaxial.draw_retouch),
@@ -246,16 +240,3 @@ def _calcified(
             target_hu=float(rng.uniform(*hu)),
         )
     ]
-
-
-def _companion(box: tuple[slice, slice, slice], share: Floats, hu: float, kind: str) -> Edit:
-    part = cropped(share)
-    if part is None:
-        raise HostUnfit(f"there is no place for the {kind}")
-    return Edit(
-        kind=kind,
-        bleed=False,
-        box=within(box, part),
-        occupancy=np.ascontiguousarray(share[part], np.float32),
-        target_hu=hu,
-    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -56,10 +57,13 @@ def run_jobs(
 
 
 def stopped() -> bool:
-    """Whether the run that this process works for has ended."""
-    return _stop is not None and _stop.is_set()
+    """Whether the run that this process works for has ended, or was killed."""
+    run = parent_process()
+    return _stop is not None and (_stop.is_set() or (run is not None and not run.is_alive()))
 
 
 def _begin(stop: Event) -> None:
     global _stop
     _stop = stop
+    # Ctrl-C is for the run: it says when its processes stop, with all saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Box = tuple[slice, slice, slice]
 
+_WIDE_PX, _FINE_PX = 32.0, 8.0
 _SAMPLE_MM = 1.6
 """Slices thicker than this are averaged from thin samples."""
 
@@ -133,13 +134,20 @@ def thin_samples(host: Host) -> NDArray[np.float64]:
     return samples
 
 
-def occupancy_of(host: Host, lump: Lump, box: Box) -> Floats:
-    """The share of every voxel of a box that a lump fills, averaged through the slice."""
+def occupancy_of(host: Host, lump: Lump, box: Box, fray_mm: Floats | float = 0.0) -> Floats:
+    """The share of every voxel of a box that a lump fills, averaged through the slice.
+
+    Args:
+        host: The head.
+        lump: The body.
+        box: Of the volume.
+        fray_mm: By how much its surface lies further in, by voxel.
+    """
     samples = thin_samples(host)
     edge = np.float32(max(host.pixel_mm))
     total = np.zeros(host.hu[box].shape, np.float32)
     for lift in samples:
-        distance = lump.distance_mm(*host.points_mm(box, lift_mm=float(lift)))
+        distance = lump.distance_mm(*host.points_mm(box, lift_mm=float(lift))) + fray_mm
         total += np.clip(np.float32(0.5) - distance / edge, 0.0, 1.0)
     return total / np.float32(len(samples))
 
@@ -148,6 +156,25 @@ def smooth_field(rng: np.random.Generator, host: Host, box: Box, scale_mm: float
     """A random field of zero mean and unit variance that varies over a scale."""
     shape = host.hu[box].shape
     sigma = [scale_mm / step / 2 for step in host.spacing_mm]
-    field = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma)
+    # A wide filter takes its time: what varies over many pixels is drawn on larger ones.
+    step = [1 if axis == 0 or s <= _WIDE_PX else int(s // _FINE_PX) for axis, s in enumerate(sigma)]
+    coarse = [-(-n // k) + (k > 1) for n, k in zip(shape, step, strict=True)]
+    field = ndimage.gaussian_filter(
+        rng.standard_normal(coarse, dtype=np.float32),
+        [s / k for s, k in zip(sigma, step, strict=True)],
+    )
+    if max(step) > 1:
+        field = _refined(field, shape, step)
     out: Floats = (field - field.mean()) / max(float(field.std()), 1e-6)
     return out
+
+
+def _refined(field: Floats, shape: tuple[int, ...], step: list[int]) -> Floats:
+    """A field between samples so many pixels apart within the slice, linearly."""
+    for axis in (1, 2):
+        at = np.arange(shape[axis]) / step[axis]
+        low = at.astype(int)
+        high = np.minimum(low + 1, field.shape[axis] - 1)
+        weight = (at - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        field = field.take(low, axis) * (1 - weight) + field.take(high, axis) * weight
+    return field

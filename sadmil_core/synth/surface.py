@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from sadmil_core.synth.host import HostUnfit
+from sadmil_core.synth.lesions import Edit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,10 @@ HALF_WIDTH_MM = 65.0
 """From the midplane to the inner table of an average head, at its widest."""
 HEIGHT_MM = 130.0
 """From the lowest intracranial slice of an average head to its vertex."""
+
+
+_LEAST_SHARE, _LEAST_SHIFT_MM = 0.02, 0.1  # less is nothing
+_RIGID_MM = 25.0  # tissue this close to a mass or the inner table is not shifted all the way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,13 +126,78 @@ def push_inwards(
     return shift
 
 
-def cropped(share: Floats, least: float = 0.02) -> Box | None:
-    """The part of an array that is not empty."""
-    found = ndimage.find_objects((share > least).astype(np.uint8), max_label=1)
-    return found[0] if found else None
+def push_across(
+    host: Host, shell: Shell, below_mm: Floats, *, side: float, amount_mm: float, z: float
+) -> Floats:
+    """How the midline gives way to what lies on one side of it, (3, box) mm.
+
+    Args:
+        host: The head.
+        shell: Where.
+        below_mm: How far brain lies from what holds it: the mass, or the inner table.
+        side: +1 for a mass on the left, -1 on the right.
+        amount_mm: Shift of the midline at its middle; the falx holds it at the front and back.
+        z: About which height of the head.
+    """
+    leftwards = np.array(
+        [
+            float(np.diff(shell.x, axis=axis)[shell.inside[_but_last(axis)]].mean())
+            for axis in (1, 2)
+        ]
+    )
+    leftwards /= max(float(np.linalg.norm(leftwards)), 1e-6)
+    near = np.float32(side) * shell.x
+    amount = np.float32(amount_mm) * np.clip(1.0 + near / 0.75, 0.0, 1.0)
+    amount = amount * np.clip(1.0 - (shell.y / np.float32(0.95)) ** 2, 0.0, 1.0)
+    amount = amount * np.exp(-(((shell.z - np.float32(z)) / np.float32(0.24)) ** 2))
+    rigid = np.clip(below_mm / np.float32(_RIGID_MM), 0.0, 1.0)
+    amount = amount * rigid * rigid * (3.0 - 2.0 * rigid) * window(shell.z, 0.3, 2.0, 0.1)
+    shift = np.zeros((3, *shell.x.shape), np.float32)
+    for axis in (1, 2):
+        shift[axis] = np.float32(-side * leftwards[axis - 1]) * amount
+    return shift
 
 
-def within(outer: Box, part: Box) -> Box:
-    """A part of a box, as a part of the volume."""
-    z, y, x = (slice(o.start + p.start, o.start + p.stop) for o, p in zip(outer, part, strict=True))
-    return z, y, x
+def _but_last(axis: int) -> tuple[slice, ...]:
+    return tuple(slice(None, -1) if each == axis else slice(None) for each in range(3))
+
+
+def edit_on(
+    box: Box,
+    share: Floats,
+    hu: Floats | float,
+    kind: str,
+    *,
+    bleed: bool = False,
+    shift_mm: Floats | None = None,
+) -> Edit:
+    """An edit of the part of a box where there is anything to do.
+
+    Args:
+        box: Of the volume.
+        share: (box) of each voxel that is replaced.
+        hu: (box) or one for all: what stands there.
+        kind: See :class:`~sadmil_core.synth.lesions.Edit`.
+        bleed: Likewise.
+        shift_mm: (3, box) likewise.
+
+    Raises:
+        HostUnfit: There is nothing.
+    """
+    touched = share
+    if shift_mm is not None:
+        moved = np.abs(shift_mm).max(axis=0)
+        touched = np.maximum(share, moved * (moved > _LEAST_SHIFT_MM))
+    found = ndimage.find_objects((touched > _LEAST_SHARE).astype(np.uint8), max_label=1)
+    if not found or found[0] is None:
+        raise HostUnfit(f"there is no place for the {kind}")
+    part = found[0]
+    z, y, x = (slice(o.start + p.start, o.start + p.stop) for o, p in zip(box, part, strict=True))
+    return Edit(
+        kind=kind,
+        bleed=bleed,
+        box=(z, y, x),
+        occupancy=np.ascontiguousarray(share[part], np.float32),
+        target_hu=np.ascontiguousarray(hu[part], np.float32) if isinstance(hu, np.ndarray) else hu,
+        shift_mm=None if shift_mm is None else np.ascontiguousarray(shift_mm[(slice(None), *part)]),
+    )
