@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from sadmil_core.pixelgrid import OUTSIDE_HU
 from sadmil_core.preprocess import Window
@@ -35,6 +36,8 @@ class AugmentConfig:
         scale: Made larger or smaller by up to this share.
         shift: Moved along rows and columns by up to this share of the matrix.
         noise_sd_hu: Gaussian noise of a standard deviation up to this, another in each pixel.
+        sharpness: Sharpened or blurred by up to this: what a pixel differs from the mean of the
+            3 x 3 about it, times -1 to 1 times this, is added. 1 blurs to that mean.
         level_jitter_hu: The levels of all windows together, up or down by up to this.
         width_jitter_hu: The widths of all windows together, likewise; at least 1 HU is left.
         slice_drop: Probability that a slice is left out. Two slices always stay, and of the
@@ -46,13 +49,14 @@ class AugmentConfig:
     scale: float = 0.0
     shift: float = 0.0
     noise_sd_hu: float = 0.0
+    sharpness: float = 0.0
     level_jitter_hu: float = 0.0
     width_jitter_hu: float = 0.0
     slice_drop: float = 0.0
 
     def __post_init__(self) -> None:
         limits = {"flip": 1.0, "rotation_degrees": 180.0, "scale": 0.5, "shift": 0.5}
-        limits["slice_drop"] = 0.9
+        limits |= {"sharpness": 1.0, "slice_drop": 0.9}
         for field in fields(self):
             value, limit = getattr(self, field.name), limits.get(field.name, math.inf)
             if not (0 <= value <= limit and math.isfinite(value)):
@@ -71,6 +75,7 @@ class Augmentation:
         scale: The factor by which things grow.
         shift: Down and to the right, in shares of the matrix.
         noise_sd_hu: Of the noise.
+        sharpness: From -1, all blurred, to 1.
         level_hu: What is added to each window's level.
         width_hu: What is added to each window's width.
     """
@@ -81,6 +86,7 @@ class Augmentation:
     scale: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
     noise_sd_hu: float = 0.0
+    sharpness: float = 0.0
     level_hu: float = 0.0
     width_hu: float = 0.0
 
@@ -108,6 +114,16 @@ class Augmentation:
             fillcolor=outside,
         )
         return np.asarray(moved, dtype=np.float32)
+
+    def sharpen(
+        self, plane: NDArray[np.int16] | NDArray[np.float32]
+    ) -> NDArray[np.int16] | NDArray[np.float32]:
+        """One slice, (rows, columns), sharper or softer, as another kernel makes it."""
+        if not self.sharpness:
+            return plane
+        values = plane.astype(np.float32)
+        mean: NDArray[np.float32] = ndimage.uniform_filter(values, 3, mode="nearest")
+        return values + np.float32(self.sharpness) * (values - mean)
 
     def windows(self, config: PreprocessConfig) -> PreprocessConfig:
         """The same preprocessing with windows moved and widened."""
@@ -150,13 +166,15 @@ def draw_augmentation(
     """
     flip, *unit = rng.random(8)
     turn, scale, down, right, level, width = (2 * u - 1 for u in unit[:6])
+    kept = _kept(rng.random(len(positive)) >= config.slice_drop, positive)
     return Augmentation(
-        kept=_kept(rng.random(len(positive)) >= config.slice_drop, positive),
+        kept=kept,
         flip=bool(flip < config.flip),
         rotation_degrees=turn * config.rotation_degrees,
         scale=1 + scale * config.scale,
         shift=(down * config.shift, right * config.shift),
         noise_sd_hu=unit[6] * config.noise_sd_hu,
+        sharpness=rng.uniform(-1, 1) * config.sharpness,
         level_hu=level * config.level_jitter_hu,
         width_hu=width * config.width_jitter_hu,
     )

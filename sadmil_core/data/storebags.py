@@ -189,7 +189,7 @@ def _see(
         if drawn.noise_sd_hu:
             noise = rng.standard_normal(plane.shape, np.float32)
             plane = plane + np.float32(drawn.noise_sd_hu) * noise
-        x[k] = preprocess_slice(plane, config)
+        x[k] = preprocess_slice(drawn.sharpen(plane), config)
     return x
 
 

@@ -66,6 +66,18 @@ def test_turning_scaling_and_shifting_is_as_scipy_does_it(
     np.testing.assert_allclose(moved.move(plane, 0.0), expected, atol=0.5)
 
 
+def test_a_slice_is_sharpened_and_blurred_and_stays_as_it_is_where_it_is_even() -> None:
+    plane = np.zeros((9, 9), np.int16)
+    plane[4, 4] = 90
+    soft, sharp = (Augmentation(kept=KEPT, sharpness=by).sharpen(plane) for by in (-1.0, 0.5))
+    np.testing.assert_allclose(soft[3:6, 3:6], 10.0)
+    assert sharp[4, 4] == pytest.approx(90 + 0.5 * 80)
+    assert sharp[4, 5] == pytest.approx(-0.5 * 10)
+    assert sharp.sum() == pytest.approx(soft.sum(), abs=1e-3)
+    assert not sharp[:2].any()
+    assert Augmentation(kept=KEPT).sharpen(plane) is plane
+
+
 def test_windows_move_and_widen_together() -> None:
     drawn = Augmentation(kept=KEPT, level_hu=3, width_hu=-40)
     found = [(w.level_hu, w.width_hu) for w in drawn.windows(PreprocessConfig()).windows]
@@ -79,6 +91,7 @@ def test_draws_fill_their_ranges_and_keep_to_them() -> None:
         "scale": 0.1,
         "shift": 0.05,
         "noise_sd_hu": 4.0,
+        "sharpness": 0.8,
         "level_jitter_hu": 5.0,
         "width_jitter_hu": 8.0,
         "slice_drop": 0.2,
@@ -91,6 +104,7 @@ def test_draws_fill_their_ranges_and_keep_to_them() -> None:
         ([d.shift[0] for d in found], -0.05, 0.05),
         ([d.shift[1] for d in found], -0.05, 0.05),
         ([d.noise_sd_hu for d in found], 0, 4),
+        ([d.sharpness for d in found], -0.8, 0.8),
         ([d.level_hu for d in found], -5, 5),
         ([d.width_hu for d in found], -8, 8),
     ):
@@ -117,7 +131,14 @@ def test_a_positive_slice_and_two_slices_always_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("flip", 1.1), ("scale", 0.9), ("noise_sd_hu", -1.0), ("slice_drop", 1.0)]
+    ("key", "value"),
+    [
+        ("flip", 1.1),
+        ("scale", 0.9),
+        ("noise_sd_hu", -1.0),
+        ("sharpness", 1.5),
+        ("slice_drop", 1.0),
+    ],
 )
 def test_what_makes_no_sense_is_refused(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
