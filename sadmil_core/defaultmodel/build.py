@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from sadmil_core.atomic import make_folder, replacing
 from sadmil_core.checkpoint import CheckpointHeader
@@ -26,9 +28,12 @@ from sadmil_core.model.assemble import assembled, over_features
 from sadmil_core.model.trained import TrainedModel, load_checkpoint, save_checkpoint
 from sadmil_core.progress import Progress, no_progress
 from sadmil_core.result import DecisionRule
-from sadmil_core.training.calibrate import fit_temperature, youden_threshold
-from sadmil_core.training.fit import MODEL_FILE, Splits, fit
+from sadmil_core.synth.pool import run_jobs, stopped
+from sadmil_core.training.calibrate import even_threshold, fit_temperature, youden_threshold
+from sadmil_core.training.fit import MODEL_FILE, Splits, fit, held
+from sadmil_core.training.loop import Stopped
 from sadmil_core.training.order import seed_for
+from sadmil_core.training.ranks import joined_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,6 +84,7 @@ class Build:
         say: Told what is done, a line at a time.
         watched: Folders of unlabelled scans on whose order other models are asked, too.
         watching: These others.
+        processes: Networks that are trained at a time, each on one thread.
     """
 
     folder: Path
@@ -90,6 +96,7 @@ class Build:
     say: Callable[[str], None] = lambda _line: None
     watched: tuple[Path, ...] = ()
     watching: tuple[TrainedModel, ...] = ()
+    processes: int = 1
 
     def run(self, hosts: Iterable[Path]) -> Path:
         """Makes the model.
@@ -102,13 +109,20 @@ class Build:
 
         Raises:
             InputError: No series can be a host.
+            TrainingError: Another process works in the folder.
             Stopped: Asked to; the same call goes on.
             WriteError: The disk is full, or the like.
         """
         make_folder(self.folder)
-        scans, about = self._cohort(list(hosts))
+        with held(self.folder):
+            return self._run(list(hosts))
+
+    def _run(self, hosts: list[Path]) -> Path:
+        scans, about = self._cohort(hosts)
         final, folds = _parts(scans, self.recipe)
-        pool = open_slice_pool(scans, self.folder / STORE, self.folder / _POOL, self.progress)
+        pool = open_slice_pool(scans, self.folder / STORE, self.folder / _POOL, self._stoppable)
+        if self.processes > 1:
+            self._ahead([final, *folds], scans)
         # The final encoder first: what it is made like is not chosen.
         encoder = self._encoder(final, pool, self.recipe.final_pretraining)
         judged = [self._fold(part, pool) for part in folds]
@@ -117,12 +131,32 @@ class Build:
         about["agreement"] = self._agreement(folds, pool, chosen, about["hosts"])
         return self._finish(final, encoder, judged, chosen, about)
 
+    def _stoppable(self, done: int, total: int, phase: str) -> None:
+        """Progress of what is saved after every step, and can stop there."""
+        if self.stop():
+            raise Stopped
+        self.progress(done, total, phase)
+
+    def _ahead(self, parts: Sequence[Part], scans: Sequence[ManifestScan]) -> None:
+        """Trains all there is to train in processes; whoever asks for it then finds it done."""
+
+        def tell() -> None:
+            if self.stop():
+                raise Stopped
+
+        jobs = {
+            part.name: (self.folder, self.recipe, self.provenance, part, tuple(scans))
+            for part in parts
+        }
+        for name, seconds in run_jobs(_trained_ahead, jobs, self.processes, tell):
+            self.say(f"{name}: trained ({seconds:.0f} s)")
+
     def _cohort(self, folders: list[Path]) -> tuple[list[ManifestScan], dict[str, Any]]:
         start = time.perf_counter()
         about: dict[str, Any] = {"hosts": [], "hosts_sha256": "", "refused": {}}
         by_name = {}
         if folders:
-            found = read_hosts(folders, self.recipe.preprocess.grid, self.progress)
+            found = read_hosts(folders, self.recipe.preprocess.grid, self._stoppable)
             by_name = dict(found.by_name)
             about = {
                 "hosts": sorted(by_name),
@@ -131,7 +165,7 @@ class Build:
             }
             for name, reason in found.refused.items():
                 self.say(f"no host: {name}: {reason}")
-        scans = write_cohort(by_name, self.folder, self.recipe, self.progress)
+        scans = write_cohort(by_name, self.folder, self.recipe, self._stoppable)
         about["scans"] = len(scans)
         about["positive_scans"] = sum(bool(scan.label) for scan in scans)
         self.say(f"{len(by_name)} hosts, {len(scans)} scans ({time.perf_counter() - start:.0f} s)")
@@ -286,6 +320,29 @@ class Build:
         return path
 
 
+def _trained_ahead(
+    folder: Path,
+    recipe: Recipe,
+    provenance: Provenance,
+    part: Part,
+    scans: tuple[ManifestScan, ...],
+) -> float:
+    """Trains what belongs to a part, in a process of its own; the seconds that it took."""
+    start = time.perf_counter()
+    torch.set_num_threads(1)
+    with joined_ranks() as ranks:
+        build = Build(
+            folder=folder, recipe=recipe, ranks=ranks, provenance=provenance, stop=stopped
+        )
+        pool = open_slice_pool(scans, folder / STORE, folder / _POOL)
+        with suppress(Stopped):  # then the run knows
+            if part.test:
+                build._fold(part, pool)
+            else:
+                build._encoder(part, pool, recipe.final_pretraining)
+    return time.perf_counter() - start
+
+
 def _parts(scans: Sequence[ManifestScan], recipe: Recipe) -> tuple[Part, list[Part]]:
     hosts = sorted({scan.patient_id for scan in scans if scan.site != "phantom"})
     phantoms = tuple(scan for scan in scans if scan.site == "phantom")
@@ -398,7 +455,7 @@ def _rule(scans: Sequence[ScanScores]) -> DecisionRule:
     bleeds = np.concatenate([scan.slices for scan in positive])
     return DecisionRule(
         temperature=temperature,
-        scan_threshold=youden_threshold(probability, labels),
+        scan_threshold=even_threshold(probability, labels),
         slice_threshold=youden_threshold(share, bleeds),
     )
 

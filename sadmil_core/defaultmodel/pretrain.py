@@ -17,6 +17,7 @@ import torch
 from torch.nn.functional import (
     adaptive_max_pool2d,
     affine_grid,
+    avg_pool2d,
     binary_cross_entropy_with_logits,
     grid_sample,
 )
@@ -261,7 +262,7 @@ def augmented(
     augment: AugmentConfig,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Slices flipped, turned, scaled, shifted, made noisier, and windowed.
+    """Slices flipped, turned, scaled, shifted, made noisier and sharper or softer, and windowed.
 
     Args:
         hu: (N, rows, columns), Hounsfield units.
@@ -300,7 +301,10 @@ def augmented(
     noise = torch.from_numpy(rng.standard_normal(moved.shape, dtype=np.float32))
     sd = torch.from_numpy(np.abs(unit[4]) * np.float32(augment.noise_sd_hu))
     level = torch.from_numpy(unit[5] * np.float32(augment.level_jitter_hu))
-    moved = moved + _LOWEST_HU + noise * sd[:, None, None, None] - level[:, None, None, None]
+    moved = moved + _LOWEST_HU + noise * sd[:, None, None, None]
+    sharper = torch.from_numpy(rng.uniform(-1, 1, (count,)).astype(np.float32) * augment.sharpness)
+    mean = avg_pool2d(moved, 3, 1, 1, count_include_pad=False)
+    moved = moved + sharper[:, None, None, None] * (moved - mean) - level[:, None, None, None]
     low = torch.tensor([w.lower_hu for w in preprocess.windows]).view(1, -1, 1, 1)
     wide = torch.tensor([w.width_hu for w in preprocess.windows]).view(1, -1, 1, 1)
     middle = low + wide / 2

@@ -32,6 +32,7 @@ def _augment() -> AugmentConfig:
         scale=0.12,
         shift=0.04,
         noise_sd_hu=4.0,
+        sharpness=0.8,
         level_jitter_hu=4.0,
         width_jitter_hu=4.0,
     )
@@ -116,7 +117,7 @@ class Recipe:
     folds: int = 4
     validation_hosts: int = 2
     fold_pretraining: PretrainConfig = field(default_factory=lambda: PretrainConfig(steps=900))
-    final_pretraining: PretrainConfig = field(default_factory=lambda: PretrainConfig(steps=2000))
+    final_pretraining: PretrainConfig = field(default_factory=lambda: PretrainConfig(steps=4000))
     head_epochs: int = 12
     seeds: int = 5
     candidates: tuple[Candidate, ...] = CANDIDATES

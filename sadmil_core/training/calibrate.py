@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from sadmil_core.result import DecisionRule
@@ -80,13 +83,32 @@ def youden_threshold(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> 
     It lies midway between two neighbouring scores; of several equally good ones, the one that
     splits the widest gap.
     """
+    return _best_threshold(scores, labels, add)
+
+
+def even_threshold(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
+    """The threshold at which the lower of sensitivity and specificity is highest (equal error).
+
+    For scans whose negatives are harder than a reader meets: there the sum of both is flat, and
+    its highest point may give up many bleeds to clear a few look-alikes more. Ties as above.
+    """
+    return _best_threshold(scores, labels, min)
+
+
+def _best_threshold(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    merit: Callable[[float, float], float],
+) -> float:
     values, group = np.unique(scores, return_inverse=True)
     if len(values) < 2:
         return float(values[0])
     # How many of each class lie at or below each value but the last.
     positive = np.bincount(group, weights=labels, minlength=len(values)).cumsum()[:-1]
     negative = np.bincount(group, weights=~labels, minlength=len(values)).cumsum()[:-1]
-    quality = negative / max((~labels).sum(), 1) - positive / max(labels.sum(), 1)
+    sensitivity = 1 - positive / max(labels.sum(), 1)
+    specificity = negative / max((~labels).sum(), 1)
+    quality = np.array([merit(*each) for each in zip(sensitivity, specificity, strict=True)])
     best = np.flatnonzero(quality >= quality.max() - 1e-12)
     widest = best[np.argmax(np.diff(values)[best])]
     return float((values[widest] + values[widest + 1]) / 2)

@@ -150,7 +150,7 @@ def fit(
     count_classes(splits.validation, "validation")
     if ranks.is_first:
         make_folder(folder)
-    with _held(folder) if ranks.is_first else nullcontext():
+    with held(folder) if ranks.is_first else nullcontext():
         if ranks.is_first:
             _note_config(folder, config, sha256)
         weights = config.objective.class_weights
@@ -202,8 +202,12 @@ def _train(
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a run's folder; a process that dies lets go of it."""
+def held(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of a run's folder; a process that dies lets go of it.
+
+    Raises:
+        TrainingError: Another process is in it.
+    """
     with (folder / _LOCK_FILE).open("ab") as stream:
         try:
             lock_file(stream)

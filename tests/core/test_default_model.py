@@ -6,16 +6,18 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from sadmil_core.checkpoint import CheckpointHeader, read_header
+from sadmil_core.checkpoint import CheckpointHeader, Provenance, read_header
 from sadmil_core.data.augment import AugmentConfig
 from sadmil_core.data.manifest import ManifestScan, SliceLabel
 from sadmil_core.data.store import StoredScan, StoreWriter
 from sadmil_core.defaultmodel.agreement import FoldModel, agreement, correlated
+from sadmil_core.defaultmodel.build import Build
 from sadmil_core.defaultmodel.pretrain import (
     PretrainConfig,
     augmented,
@@ -33,11 +35,14 @@ from sadmil_core.model.sadmil import SaDmil
 from sadmil_core.model.trained import TrainedModel, load_checkpoint
 from sadmil_core.preprocess import preprocess_slice
 from sadmil_core.result import DecisionRule
+from sadmil_core.training.fit import held
 from sadmil_core.training.loop import Stopped
+from sadmil_core.training.ranks import Ranks
 from tests.bodies import write_head
 from tests.commands import run_sadmil
 
 SIZE = SHORT.preprocess.size
+FEW = replace(SHORT, phantoms=12, candidates=SHORT.candidates[:1])
 NOTHING = AugmentConfig()
 TINY = PretrainConfig(steps=6, slices_per_step=8, save_every_steps=2, bf16=False)
 
@@ -161,6 +166,20 @@ def test_masks_move_with_their_slices() -> None:
     assert min(middle) < 24 < max(middle)  # some were flipped
 
 
+def test_slices_are_sharpened_and_blurred_each_by_itself() -> None:
+    hu = np.full((12, 60, 48), 30, np.int16)
+    hu[:, 30, 24] = 50
+    config = AugmentConfig(sharpness=0.8)
+    x, _ = augmented(
+        hu, np.zeros(hu.shape, np.uint8), SHORT.preprocess, config, np.random.default_rng(2)
+    )
+    spot, beside = 80 * x[:, 0, 30, 24].numpy(), 80 * x[:, 0, 30, 25].numpy()
+    assert spot.min() < 45 < 55 < spot.max()
+    # What the middle gains, its eight neighbours lose.
+    np.testing.assert_allclose(8 * (beside - 30), 50 - spot, atol=0.01)
+    assert np.allclose(80 * x[:, 0, :20].numpy(), 30, atol=0.01)
+
+
 def test_an_encoder_learns_and_goes_on_to_the_same_weights(
     pool: SlicePool, scans: list[ManifestScan], header: CheckpointHeader, tmp_path: Path
 ) -> None:
@@ -260,6 +279,42 @@ def test_the_command_makes_a_model_from_phantoms_and_does_nothing_twice(
     again = run_sadmil(monkeypatch, capsys, *words)
     assert again.status == 0
     assert path.read_bytes() == before
+
+
+def test_networks_trained_at_a_time_are_those_trained_one_by_one(tmp_path: Path) -> None:
+    def build(name: str, **options: Any) -> Build:
+        return Build(
+            folder=tmp_path / name,
+            recipe=FEW,
+            ranks=Ranks(device=torch.device("cpu")),
+            provenance=Provenance(),
+            **options,
+        )
+
+    def made() -> int:
+        return len(list((tmp_path / "two").glob("labels/*.json")))
+
+    torch.set_num_threads(1)
+    with pytest.raises(Stopped):
+        build("two", stop=lambda: made() > 0, processes=2).run([])
+    assert 0 < made() < FEW.phantoms
+    said: list[str] = []
+    two = build("two", processes=2, say=said.append).run([])
+    assert [line for line in said if "trained" in line]
+    one = build("one").run([])
+    assert two.read_bytes() == one.read_bytes()
+
+
+def test_one_folder_is_for_one_process(tmp_path: Path) -> None:
+    build = Build(
+        folder=tmp_path,
+        recipe=FEW,
+        ranks=Ranks(device=torch.device("cpu")),
+        provenance=Provenance(),
+    )
+    with held(tmp_path), pytest.raises(TrainingError, match="Another process"):
+        build.run([])
+    assert not (tmp_path / "store").exists()
 
 
 def test_agreement_is_of_ranks_and_has_an_interval() -> None:
