@@ -95,6 +95,7 @@ def _run(chosen: argparse.Namespace, scrubber: Scrubber, crash: str) -> int:
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
+    from viewer.collecting import WindowThreadCollector
     from viewer.faults import crash_error
     from viewer.qt_log import quiet_qt
     from viewer.settings import Settings
@@ -107,12 +108,15 @@ def _run(chosen: argparse.Namespace, scrubber: Scrubber, crash: str) -> int:
     apply_theme(app, Settings().theme)
     window = make_window(chosen.model, device=chosen.device, precision=chosen.precision)
     catcher = _catch_faults(window, scrubber)
+    collector = WindowThreadCollector(window.session.jobs.is_any_busy)
+    collector.start()
     if crash and on_screen:
         # Once the window is there, above it.
         QTimer.singleShot(0, partial(window.show_error, crash_error(crash)))
     try:
         return _show(app, window, chosen)
     finally:
+        collector.stop()
         catcher.remove()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -26,6 +28,21 @@ def own_settings(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("settings"))
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(kind, QSettings.Scope.UserScope, folder)
+
+
+@pytest.fixture(scope="session")
+def collected_rarely():
+    """Python does not collect by itself from here on: a worker's thread must not end widgets."""
+    gc.disable()
+    yield itertools.count(1)
+    gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def collects_here(collected_rarely):
+    """Garbage is collected between tests, on the window's thread, as the program does."""
+    yield
+    gc.collect(2 if next(collected_rarely) % 20 == 0 else 1)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QEvent, QEventLoop, QObject, QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
+from viewer.collecting import WindowThreadCollector
 from viewer.model.session import Session
 from viewer.qt_log import quiet_qt
 from viewer.settings import Settings
@@ -66,6 +67,7 @@ def new_window(model: str = "") -> MainWindow:
     """A window on the screen, 1280 x 800, with a model if one is named."""
     window = MainWindow(Session(), Settings(QSettings(os.devnull, QSettings.Format.IniFormat)))
     window.keeps_geometry = False
+    WindowThreadCollector(window.session.jobs.is_any_busy, window).start()
     window.resize(1280, 800)
     window.show()
     if model:
