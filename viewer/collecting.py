@@ -16,9 +16,9 @@ from PySide6.QtCore import QObject, QTimer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_EVERY_MS = 200
+_EVERY_MS = 50
 _FEW_OBJECTS = 700  # what Python itself takes as not worth looking at
-_YOUNG_TO_FULL = 10
+_YOUNG_TO_FULL = 20
 
 
 class WindowThreadCollector(QObject):
