@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 _EVERY_MS = 50
 _FEW_OBJECTS = 700  # what Python itself takes as not worth looking at
 _YOUNG_TO_FULL = 20
+_YOUNG_TO_FORCE = 600  # half a minute or more; a worklist may keep the workers busy for hours
 
 
 class WindowThreadCollector(QObject):
     """Collects at intervals what Python would have collected on any thread.
 
     Args:
-        is_busy: Whether work is going on; all of memory is looked through when none is.
+        is_busy: Whether work is going on; all of memory is looked through when none is,
+            or when that has not been so for long.
         parent: Owner.
     """
 
@@ -59,7 +61,7 @@ class WindowThreadCollector(QObject):
             return
         gc.collect(1)
         self._young += 1
-        if self._young < _YOUNG_TO_FULL or self._is_busy():
+        if self._young < (_YOUNG_TO_FORCE if self._is_busy() else _YOUNG_TO_FULL):
             return
         self._young = 0
         gc.collect()

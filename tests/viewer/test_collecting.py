@@ -89,6 +89,23 @@ def test_old_garbage_waits_for_work_to_end(qapp) -> None:
         collector.stop()
 
 
+def test_old_garbage_does_not_wait_for_work_without_end(qapp) -> None:
+    collector = WindowThreadCollector(lambda: True)
+    collector.start()
+    try:
+        ring = Ring()
+        gc.collect()
+        del ring
+        kept = []
+        for _ in range(600):
+            assert not Ring.ended
+            kept.append([[k] for k in range(800)])
+            collector.collect()
+        assert len(Ring.ended) == 1
+    finally:
+        collector.stop()
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_what_python_did_before_is_what_it_does_after(qapp, enabled: bool) -> None:
     (gc.enable if enabled else gc.disable)()
